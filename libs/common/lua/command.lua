@@ -1,0 +1,19 @@
+-- An operator's command: gives it its seq and entry id, drops a nonce that was seen.
+-- KEYS 1 counters  2 stage  3 quiet  4 readers  5 command stream  6 operators' cursor hash
+-- ARGV 1 nonce  2 entry ms  3 type  4 v  5 at  6 data   (id, correlation = ARGV 7; traceparent = ARGV 8)
+if redis.call('HSETNX', KEYS[6], 'nonce:' .. ARGV[1], ARGV[5]) == 0 then return {'DUPLICATE'} end
+local seq = redis.call('HINCRBY', KEYS[6], 'seq', 1)
+local last = redis.call('HMGET', KEYS[6], 'ms', 'n')
+local ms, n = tonumber(ARGV[2]), 0
+if last[1] and tonumber(last[1]) >= ms then ms, n = tonumber(last[1]), tonumber(last[2]) + 1 end
+redis.call('HSET', KEYS[6], 'ms', ms, 'n', n)
+local entry = string.format('%d-%d', ms, n)
+local value = {ARGV[7], ARGV[3], ARGV[4], tostring(seq), ARGV[5], '[]', ARGV[7], ARGV[8], ARGV[6]}
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  local item = {-1, 1000000000 + seq, KEYS[5], entry}
+  for i = 1, 9 do item[#item + 1] = value[i] end
+  redis.call('RPUSH', KEYS[2], cmsgpack.pack(item))
+else
+  append(KEYS[5], entry, value, 1)
+end
+return {'OK', entry, seq}

@@ -1,0 +1,351 @@
+"""The live runtime of one service: read, decide, commit, then do what the state says is due.
+
+One batch at a time, one commit a batch. Any exception ends the process (exit 75) and a supervisor starts it again: state is
+rebuilt from the log, so leaving is always safe and going on half evolved never is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Protocol
+
+import hiredis
+import msgspec
+
+from libs.common import killpoints
+from libs.common.batch import Accepted, Answer, News, work
+from libs.common.bus import BLOCK_MS, Closed, Log, gap, subscribe
+from libs.common.decider import Core, Request
+from libs.common.errors import StepError
+from libs.common.events import Event, Instant, RawFrame, VenueMessage
+from libs.common.logs import redact
+from libs.common.outside import Driver, OutsideMessage
+from libs.common.record import Record, Started, Timer
+from libs.common.restore import JournalEntry, encode_snapshot, restore
+from libs.common.stepper import NS_PER_MS, Commit, Finish, Input, Local, Stepper
+from libs.common.streams import MARKETDATA
+
+SNAPSHOT_EVERY = 1000
+"""Commits between two snapshots: bounds what a restart has to decide again."""
+
+LEAVE_CODE = StepError.exit_code
+INBOX_LIMIT = 100_000
+"""Outside messages held in memory at most."""
+
+
+class Watch(Protocol):
+    """What observes a service without taking part: metrics, traces, probes."""
+
+    def consumed(self, records: list[Record]) -> None: ...
+
+    def committed(self, commit: Commit, seconds: float) -> None: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def alive(self, *, ready: bool, reason: str) -> None: ...
+
+
+class Runtime:
+    def __init__(
+        self,
+        core: Core,
+        log: Log,
+        *,
+        lockstep: bool,
+        timer_ms: int = 1000,
+        outside: Driver | None = None,
+        finish: Finish | None = None,
+        gate: Callable[[Event], dict[str, str]] | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        self.core, self.log, self.lockstep, self.timer_ms = core, log, lockstep, timer_ms
+        self.outside, self.finish, self.gate, self.watch = outside, finish, gate, watch
+        self.stepper: Stepper
+        self._batches: list[tuple[list[OutsideMessage], int | None, int | None]] = []
+        self._locals: list[Local] = []
+        self._records: list[Record] = []
+        self._news = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._reading: asyncio.Task[list[Record]] | None = None
+        self._announced: set[int] = set()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._stuck = ""
+        self._tape_at = 0
+        self._snapshot_due = SNAPSHOT_EVERY
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT."""
+        loop = asyncio.get_running_loop()
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(sign, self._stopping.set)
+        if self.watch is not None:
+            await self.watch.start()
+        self.stepper = await restore(self.core, self.log, self.finish)
+        killpoints.passing("restored")
+        position = self.stepper.position
+        self._snapshot_due = position.version + SNAPSHOT_EVERY
+        pending = self.core.requests()
+        self._announced = {request.number for request in pending}
+        self._tape_at = await self.log.tape_start() if self.lockstep else 0
+        self._tape_at = max(self._tape_at, position.clock[0] * NS_PER_MS)
+        self._set_time(self._tape_at)
+        fresh = position.version == 0
+        if fresh or not self.lockstep:
+            self._locals.append(Local(Started(fresh=fresh), self._now()))
+        if self.outside is not None:
+            await self.outside.start(self, position.instant)
+            if self.outside.failed is not None:
+                self.outside.failed.add_done_callback(self._driver_failed)
+            if self.lockstep:
+                self._call(pending)
+            else:
+                lost = [OutsideMessage(channel="lost", request=request.number) for request in pending]
+                self.put(lost)
+        timer = None if self.lockstep else asyncio.create_task(self._tick())
+        self._news.set()
+        stop = await subscribe(self.log, self._wait, self._handle)
+        await self._stopping.wait()
+        self._news.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), 5)
+        await stop()
+        for task in (timer, self._reading):
+            if task is not None:
+                task.cancel()
+        if self.outside is not None:
+            await self.outside.stop()
+        if self.watch is not None:
+            await self.watch.stop()
+        self.log.close()
+
+    def put(self, messages: list[OutsideMessage], at: int | None = None, number: int | None = None) -> None:
+        """The inbox of the outside driver. In a tape run a batch is one instant's: its tape time and number come along.
+
+        Raises StepError when this process cannot keep up: it starts again with a fresh snapshot instead of trading on old news.
+        """
+        if len(self._batches) >= INBOX_LIMIT:
+            raise StepError(
+                f"expected at most {INBOX_LIMIT} undigested messages, was more; {self.core.service} cannot keep up"
+            )
+        if messages or number is not None:
+            self._batches.append((messages, at, number))
+            self._news.set()
+
+    def _now(self) -> int:
+        return self._tape_at if self.lockstep else time.time_ns()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(self.timer_ms / 1000)
+            if not self._locals:
+                self._locals.append(Local(Timer(), time.time_ns()))
+                self._news.set()
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    async def _wait(self) -> bool:
+        """Until there is something to do; False when stopping."""
+        while not self._stopping.is_set():
+            if self.watch is not None:
+                self.watch.alive(ready=not self._stuck, reason=self._stuck)
+            if self._stuck:
+                await self._stopping.wait()
+                break
+            if self._batches or self._locals:
+                self._news.clear()
+                return True
+            if await self._read():
+                return True
+        self._idle.set()
+        await asyncio.sleep(0.05)
+        return False
+
+    async def _read(self) -> bool:
+        """Wait for the streams, or for news from inside this process. The pending read is kept for the next call."""
+        if self._reading is None:
+            read = self.log.snapshot_read(self.stepper.position, BLOCK_MS)
+            self._reading = asyncio.create_task(read)
+        if self.lockstep and self.outside is None:
+            await asyncio.wait({self._reading})
+        else:
+            self._news.clear()
+            news = asyncio.create_task(self._news.wait())
+            await asyncio.wait({self._reading, news}, return_when=asyncio.FIRST_COMPLETED)
+            news.cancel()
+        if not self._reading.done():
+            return bool(self._batches or self._locals)
+        reading, self._reading = self._reading, None
+        try:
+            self._records = reading.result()
+        except (OSError, TimeoutError):
+            self.log.reader.abort()
+            await asyncio.sleep(0.02)
+        except hiredis.ReplyError as e:
+            if "LOADING" not in str(e):
+                raise StepError(f"expected the bus to answer XREAD, was {e}") from e
+            await asyncio.sleep(0.05)
+        return bool(self._records)
+
+    # --- stepping -------------------------------------------------------------------------------------------------
+
+    async def _handle(self) -> None:
+        try:
+            await self._step()
+        except BaseException as e:  # noqa: BLE001 - FastStream would swallow it and go on with a state half evolved
+            _leave(self.core.service, e)
+
+    async def _step(self) -> None:
+        killpoints.passing("read")
+        records, self._records = self._records, []
+        records, hole = gap(records, self.stepper.position)
+        if self.watch is not None:
+            self.watch.consumed(records)
+        locals_, self._locals = self._locals, []
+        batches, self._batches = self._batches, []
+        if self.lockstep:
+            await self._process([*locals_, *records])
+            for messages, at, number in batches:
+                await self._outside_batch(messages, at, number)
+        else:
+            outside = [self._local(m, m.received_at or time.time_ns()) for messages, _, _ in batches for m in messages]
+            await self._process([*outside, *records, *locals_])
+        if hole is not None:
+            await self._process([Local(hole, records[-1].at if records else self._now())])
+            self._stuck = (
+                f"expected {hole.stream} seq {hole.expected}, was {hole.got}; restore the stream from the archive"
+            )
+
+    async def _outside_batch(self, messages: list[OutsideMessage], at: int | None, number: int | None) -> None:
+        assert at is not None
+        if number is not None and number <= self.stepper.position.instant:
+            return
+        self._set_time(at)
+        inputs: list[Input] = [self._local(message, at) for message in messages]
+        await self._commit(self.stepper.step(inputs, number), number)
+
+    def _local(self, message: OutsideMessage, at: int) -> Local:
+        if self.core.service == MARKETDATA:
+            frame = RawFrame(channel=message.channel, payload=message.payload, request=message.request, received_at=at)
+            return Local(frame, at)
+        return Local(
+            VenueMessage(
+                channel=message.channel,
+                payload=message.payload,
+                request=message.request,
+                status=message.status,
+                headers=message.headers,
+                received_at=at,
+            ),
+            at,
+        )
+
+    def _set_time(self, at: int) -> None:
+        self._tape_at = at
+        if self.lockstep and self.outside is not None:
+            self.outside.set_time(at)
+
+    async def _process(self, inputs: list[Input]) -> None:
+        for item in inputs:
+            if isinstance(item, Record) and isinstance(item.body, Instant):
+                self._set_time(item.at)
+        todo = work(self.stepper, inputs)
+        answer: Answer | None = None
+        with contextlib.suppress(StopIteration):
+            while True:
+                step = todo.send(answer)  # type: ignore[arg-type]  # None starts a generator
+                match step:
+                    case Commit():
+                        answer = await self._commit(step)
+                    case News():
+                        answer = await self._news_beyond(step)
+                    case Accepted():
+                        self._send_due()
+
+    async def _news_beyond(self, asked: News) -> list[Input]:
+        """What came since the batch was read. In a tape run nothing can: a wave is released as a whole."""
+        if self.lockstep:
+            return []
+        records = await (self._reading or self.log.snapshot_read(asked.position, 1))
+        self._reading = None
+        good, hole = gap(records, asked.position)
+        last_at = good[-1].at if good else self._now()
+        return [*good] if hole is None else [*good, Local(hole, last_at)]
+
+    async def _commit(self, commit: Commit, instant: int | None = None) -> bool:
+        """Write one step and send what it makes due; False when the gate is closed."""
+        started = time.perf_counter()
+        killpoints.passing("decided")
+        stepper, proposed = self.stepper, bool(commit.scopes)
+        position = stepper.proposed if proposed else stepper.position
+        calls = self.core.calls(commit.outputs) if proposed else len(self._new_requests())
+        entry = JournalEntry(commit.journal, proposed, instant)
+        snapshot = b""
+        if not proposed and position.version >= self._snapshot_due:
+            snapshot = encode_snapshot(stepper)
+            self._snapshot_due = position.version + SNAPSHOT_EVERY
+        gate: dict[str, str] = {}
+        if self.gate is not None:
+            for record in commit.outputs:
+                gate |= self.gate(record.body)
+        try:
+            await self.log.commit(commit, position, msgspec.json.encode(entry), snapshot, gate, calls)
+        except Closed:
+            return False
+        killpoints.passing("submitted" if proposed else "snapshotted" if snapshot else "committed")
+        if not proposed:
+            self._send_due()
+        if self.watch is not None:
+            self.watch.committed(commit, time.perf_counter() - started)
+        return True
+
+    def _new_requests(self) -> list[Request]:
+        pending = self.core.requests()
+        if len(self._announced) > 4 * len(pending) + 64:
+            self._announced &= {request.number for request in pending}
+        return [request for request in pending if request.number not in self._announced]
+
+    def _send_due(self) -> None:
+        """Send every request that the state has under way and this process has not sent yet."""
+        new = self._new_requests()
+        self._announced.update(request.number for request in new)
+        self._call(new)
+
+    def _call(self, requests: list[Request]) -> None:
+        if self.outside is None:
+            return
+        for request in requests:
+            if not self.lockstep and self.core.expired(request.number, time.time_ns()):
+                self.put([OutsideMessage(channel="unsent", request=request.number)])
+                continue
+            task = asyncio.create_task(self.outside.send(request))
+            self._calls.add(task)
+            task.add_done_callback(self._called)
+
+    def _called(self, task: asyncio.Task[None]) -> None:
+        self._calls.discard(task)
+        self._driver_failed(task)
+
+    def _driver_failed(self, future: asyncio.Future[None]) -> None:
+        if not future.cancelled() and future.exception() is not None:
+            _leave(self.core.service, future.exception())
+
+
+def _leave(service: str, error: BaseException | None) -> None:
+    """End the process at once, saying why; no secret may show in a crash."""
+    known = isinstance(error, StepError) or error is None
+    lines = [] if known else traceback.format_exception(error)
+    sys.stderr.write(redact("".join([*lines, f"{service}: {type(error).__name__}: {error}\n"])))
+    sys.stderr.flush()
+    os._exit(LEAVE_CODE)

@@ -1,0 +1,90 @@
+"""Values every service speaks: sides, instruments, amounts.
+
+Money never touches a float. On events it is Decimal; inside the kernels it is an integer count of
+ticks (price), lots (quantity) or `UNIT`s of 1e-8 of the settlement coin (amounts).
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_HALF_EVEN, Decimal
+from enum import StrEnum
+
+import msgspec
+
+UNIT = Decimal("0.00000001")
+"""The smallest amount of the settlement coin that a ledger books: 1e-8 USDT."""
+
+UNITS_PER_COIN = 100_000_000
+
+
+class Side(StrEnum):
+    """Bybit's spelling; the sign of a quantity follows it."""
+
+    BUY = "Buy"
+    SELL = "Sell"
+
+    @property
+    def sign(self) -> int:
+        return 1 if self is Side.BUY else -1
+
+    @property
+    def opposite(self) -> Side:
+        return Side.SELL if self is Side.BUY else Side.BUY
+
+
+def to_units(amount: Decimal) -> int:
+    """Coin amount to integer 1e-8 units, half-even."""
+    return int((amount / UNIT).to_integral_value(ROUND_HALF_EVEN))
+
+
+def from_units(units: int) -> Decimal:
+    """Integer 1e-8 units to a coin amount, exact."""
+    return Decimal(units) * UNIT
+
+
+def divide_half_even(numerator: int, denominator: int) -> int:
+    """Integer division rounded half to even; the one rounding rule of the ledgers."""
+    quotient, rest = divmod(numerator, denominator)
+    twice = 2 * rest
+    if twice > denominator or (twice == denominator and quotient & 1):
+        quotient += 1
+    return quotient
+
+
+class Grid(msgspec.Struct, frozen=True):
+    """The tick and lot of one instrument, and what one tick times one lot is worth.
+
+    `price = ticks * tick_size`, `quantity = lots * lot_size`, and
+    `notional in 1e-8 units = ticks * lots * units_per_tick_lot`, exactly.
+    """
+
+    tick_size: Decimal
+    lot_size: Decimal
+
+    @property
+    def units_per_tick_lot(self) -> int:
+        value = self.tick_size * self.lot_size / UNIT
+        units = int(value)
+        if units != value:
+            raise ValueError(f"expected tick x lot to be a multiple of {UNIT}, was {self.tick_size} x {self.lot_size}")
+        return units
+
+    def ticks(self, price: Decimal) -> int:
+        """Price to ticks, rounded half-even (venue prices are on the grid already)."""
+        return int((price / self.tick_size).to_integral_value(ROUND_HALF_EVEN))
+
+    def ticks_down(self, price: Decimal) -> int:
+        return int((price / self.tick_size).to_integral_value(ROUND_DOWN))
+
+    def ticks_up(self, price: Decimal) -> int:
+        return int((price / self.tick_size).to_integral_value(ROUND_CEILING))
+
+    def lots(self, quantity: Decimal) -> int:
+        """Quantity to whole lots, rounded toward zero: a size never grows by rounding."""
+        return int((quantity / self.lot_size).to_integral_value(ROUND_DOWN))
+
+    def price(self, ticks: int) -> Decimal:
+        return self.tick_size * ticks
+
+    def quantity(self, lots: int) -> Decimal:
+        return self.lot_size * lots

@@ -1,0 +1,150 @@
+"""Crashes of the runtime, for real: processes that kill themselves at each named point, a killed server, lost replies, zombies."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from libs.common import killpoints
+from tests.integration.harness import Bus, Services, TapeRun, contents, seqs
+from tests.integration.proxy import DroppingProxy
+
+INSTANTS = 120
+
+
+async def tape(directory: Path, kill: str = "") -> tuple[dict[str, list[Any]], list[tuple[str, int]]]:
+    directory.mkdir()
+    with Bus(directory) as bus:
+        services = Services(bus.url, directory, lockstep=True)
+        try:
+            await TapeRun(bus, services).run(INSTANTS, kill)
+            assert set(services.stop().values()) == {0}, "expected a graceful stop"
+            return await contents(bus.url), services.died
+        finally:
+            services.kill()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    found, died = asyncio.run(tape(tmp_path_factory.mktemp("bus") / "undisturbed"))
+    assert died == []
+    assert len(found["{main}:order"]) == INSTANTS
+    assert {fields[3] for _, fields in found["{main}:order"]} == {b"OrderSubmitted", b"OrderRejected"}
+    return found
+
+
+RUNTIME_POINTS = [
+    p for p in killpoints.POINTS if p not in ("snapshotted", "segment-written", "request-sent", "reply-received")
+]
+
+
+@pytest.mark.parametrize("point", RUNTIME_POINTS)
+async def test_a_killed_service_changes_no_byte_of_the_log(
+    tmp_path: Path, undisturbed: dict[str, list[Any]], point: str
+) -> None:
+    service = "execution" if point in ("submitted", "restored") else "risk"
+    count = 1 if point == "restored" else 40
+    found, died = await tape(tmp_path / "bus", f"{service}:{point}:{count}")
+    assert died == [(service, -signal.SIGKILL)]
+    assert found == undisturbed
+
+
+async def test_a_killed_server_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    with Bus(tmp_path) as bus:
+        services = Services(bus.url, tmp_path, lockstep=False)
+        try:
+            await _gate_open(bus.url)
+            services.start_all()
+            for restart in range(1, 4):
+                await _until(bus.url, "{main}:order", restart * 60)
+                bus.kill()
+                bus.start()
+            await _until(bus.url, "{main}:order", 300)
+            assert services.died == [(s, c) for s, c in services.died if c == 75], "only a fenced process may leave"
+            services.stop()
+            await _check_chain(bus.url)
+        finally:
+            services.kill()
+
+
+async def test_a_commit_whose_reply_is_lost_is_applied_once(tmp_path: Path) -> None:
+    with Bus(tmp_path) as bus:
+        async with DroppingProxy(bus.socket, drop_every=25) as proxy:
+            services = Services(proxy.url, tmp_path, lockstep=False)
+            try:
+                await _gate_open(bus.url)
+                services.start_all()
+                await _until(bus.url, "{main}:order", 250)
+                assert proxy.dropped > 10
+                assert services.died == []
+                services.stop()
+                await _check_chain(bus.url)
+            finally:
+                services.kill()
+
+
+async def test_a_zombie_with_an_old_epoch_commits_nothing(tmp_path: Path) -> None:
+    with Bus(tmp_path) as bus:
+        services = Services(bus.url, tmp_path, lockstep=False)
+        try:
+            await _gate_open(bus.url)
+            services.start_all()
+            await _until(bus.url, "{main}:order", 50)
+            zombie = services.processes["risk"]
+            zombie.send_signal(signal.SIGSTOP)
+            services.start("risk")
+            done = len((await contents(bus.url))["{main}:order"])
+            await _until(bus.url, "{main}:order", done + 50)
+            zombie.send_signal(signal.SIGCONT)
+            assert await asyncio.to_thread(zombie.wait, 20) == 75
+            assert b"FENCED" in services.errors.read_bytes()
+            await _until(bus.url, "{main}:order", done + 100)
+            services.stop()
+            await _check_chain(bus.url)
+        finally:
+            services.kill()
+
+
+async def _gate_open(url: str) -> None:
+    from libs.common.wire import Wire
+
+    wire = Wire(url)
+    await wire.ready()
+    await wire.call("HSET", "{main}:gate", "book", "open")
+    wire.abort()
+
+
+async def _until(url: str, key: str, length: int) -> None:
+    from libs.common.wire import Wire
+
+    wire = Wire(url)
+    until = time.monotonic() + 60
+    while True:
+        try:
+            if await wire.call("XLEN", key) >= length:
+                break
+        except Exception:  # noqa: BLE001 - the server is being killed under us; the deadline below judges
+            pass
+        assert time.monotonic() < until, f"expected {length} entries in {key} within 60 s"
+        await asyncio.sleep(0.02)
+    wire.abort()
+
+
+async def _check_chain(url: str) -> None:
+    """Every tick became exactly one signal, intent and order, in order, without a gap."""
+    found = await contents(url)
+    ticks, signals = found["{md}:tick"], found["{main}:signal"]
+    intents = [e for e in found["{main}:order-intent"] if e[1][3] == b"OrderIntent"]
+    orders = found["{main}:order"]
+    for entries in found.values():
+        assert seqs(entries) == list(range(1, len(entries) + 1))
+    for effects, causes in ((signals, ticks), (intents, signals), (orders, intents)):
+        named = [fields[11] for _, fields in effects]
+        assert len(set(named)) == len(named)
+        assert len(effects) <= len(causes)
+        assert len(effects) >= len(causes) - 20, "a tail may still have been under way when the services stopped"
