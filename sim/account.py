@@ -1,0 +1,129 @@
+"""The ledger of one account: wallet, positions by average entry, fees, funding, cross margin.
+
+Every rounding is `divide_half_even` to 1e-8 USDT, one per fill and kind of amount, so another ledger that follows the same
+fills arrives at the same wallet to the last digit:
+    fee      = value * rate
+    released = cost * closed / size          (all of the cost when the position closes)
+    realised = (closed value - released) * sign of the position
+    wallet  += realised - fee                at each fill
+    wallet  -= value at mark * rate * sign   at each funding stamp
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+
+from libs.common.values import divide_half_even
+from sim.instruments import RATE_SCALE
+from sim.orders import Entry, Fill, Order, Position
+
+KEPT = 20_000
+"""Closed orders, fills, log entries an account remembers; older ones are forgotten."""
+
+
+class AccountSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A key of `--accounts FILE`: API key and secret, opening balance in USDT, fee rates as 1e-8.
+
+    Keys that name the same `account` (default: the key itself) open the same one; its first key's money counts.
+    """
+
+    account: str = ""
+    key: str = "sim"
+    secret: str = "sim-secret"  # noqa: S105 (the documented default of the simulator)
+    usdt: str = "10000"
+    uid: int = 0
+    taker_e8: int = 55_000
+    maker_e8: int = 20_000
+    permissions: tuple[str, ...] = ("Order", "Position")
+    """Of ContractTrade; without Order the key is read-only."""
+
+    @property
+    def name(self) -> str:
+        return self.account or self.key
+
+
+class Account:
+    """State of one account. `uid` is its name inside the exchange."""
+
+    def __init__(self, uid: str, opening: int, taker_e8: int, maker_e8: int, created_at: int) -> None:
+        self.uid = uid
+        self.opening = opening
+        self.wallet = opening
+        self.realised = 0
+        self.taker_e8, self.maker_e8 = taker_e8, maker_e8
+        self.created_at = created_at
+        self.positions: dict[str, Position] = {}
+        self.open_orders: dict[str, Order] = {}
+        self.closed: deque[Order] = deque()
+        self.by_id: dict[str, Order] = {}
+        self.by_link: dict[str, Order] = {}
+        self.fills: deque[Fill] = deque(maxlen=KEPT)
+        self.log: deque[Entry] = deque(maxlen=KEPT)
+
+    def position(self, symbol: str) -> Position:
+        position = self.positions.get(symbol)
+        if position is None:
+            position = self.positions[symbol] = Position(symbol=symbol, created_at=self.created_at)
+        return position
+
+    def add(self, order: Order) -> None:
+        self.by_id[order.order_id] = order
+        if order.link_id:
+            self.by_link[order.link_id] = order
+        if order.is_open:
+            self.open_orders[order.order_id] = order
+        else:
+            self._bury(order)
+
+    def close(self, order: Order) -> None:
+        """Move an order that has just closed to the history."""
+        if self.open_orders.pop(order.order_id, None) is not None:
+            self._bury(order)
+
+    def find(self, order_id: str, link_id: str) -> Order | None:
+        """Open or remembered order; `order_id` wins."""
+        return self.by_id.get(order_id) if order_id else self.by_link.get(link_id)
+
+    def _bury(self, order: Order) -> None:
+        self.closed.append(order)
+        while len(self.closed) > KEPT:
+            old = self.closed.popleft()
+            self.by_id.pop(old.order_id, None)
+            if self.by_link.get(old.link_id) is old:
+                del self.by_link[old.link_id]
+
+
+def fee_of(value: int, rate_e8: int) -> int:
+    """Fee of a trade of `value` (1e-8 USDT) at a rate of 1e-8, half-even; also funding."""
+    return divide_half_even(value * rate_e8, RATE_SCALE)
+
+
+def trade(position: Position, signed_lots: int, value_per_lot: int) -> tuple[int, int, int]:
+    """Apply a fill to a position; gives (lots closed, realised pnl, entry value released), pnl before fees."""
+    lots, held = abs(signed_lots), abs(position.lots)
+    sign = position.side
+    if sign == 0 or sign * signed_lots > 0:
+        position.lots += signed_lots
+        position.cost += lots * value_per_lot
+        return 0, 0, 0
+    closed = min(lots, held)
+    released = position.cost if closed == held else divide_half_even(position.cost * closed, held)
+    realised = (closed * value_per_lot - released) * sign
+    position.cost -= released
+    position.lots -= sign * closed
+    if rest := lots - closed:
+        position.lots = -sign * rest
+        position.cost = rest * value_per_lot
+    return closed, realised, released
+
+
+def unrealised(position: Position, mark_ticks: int, units: int) -> int:
+    """(mark - entry) x size, in 1e-8 USDT."""
+    return position.lots * mark_ticks * units - position.cost * position.side
+
+
+def exposure(position: Position, buys: int, sells: int) -> int:
+    """Lots that must be margined: the larger side if every opening order filled."""
+    return max(abs(position.lots + buys), abs(position.lots - sells))

@@ -1,0 +1,133 @@
+"""The book one can trade against: the tape's own when it has one, else a seeded depth around the last print.
+
+Levels are [ticks, lots], best first. What a taker takes is gone until the market moves next.
+"""
+
+from __future__ import annotations
+
+from sim.chance import Chance
+from sim.prints import BookChange, Print
+
+DEPTH = 8
+"""Levels a side of a synthetic book."""
+
+SHOWN = 50
+"""Levels a side of a recorded book that can be traded against."""
+
+LEVEL_VALUE = 6_000 * 100_000_000
+"""Average value of the first synthetic level, in 1e-8 USDT; deeper levels hold more."""
+
+Levels = list[list[int]]
+
+
+class Book:
+    def __init__(self, symbol: str, units: int, seed: int) -> None:
+        chance = Chance(seed, "book", symbol)
+        self._sizes = [32 + chance.below(224) for _ in range(256)]
+        self._units = units
+        self._bids: Levels = []
+        self._asks: Levels = []
+        self._stale = False
+        self._bid_map: dict[int, int] = {}
+        self._ask_map: dict[int, int] = {}
+        self.recorded = False
+        """The tape brings its own book."""
+        self._last = 0
+        self._side = 1
+        self._agitation = 0
+        """How far prints jump, smoothed, in 1e-6 of the price: widens the spread and thins the depth."""
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._last) or self.recorded
+
+    @property
+    def bids(self) -> Levels:
+        if self._stale:
+            self._shape()
+        return self._bids
+
+    @property
+    def asks(self) -> Levels:
+        if self._stale:
+            self._shape()
+        return self._asks
+
+    def side(self, taker: int) -> Levels:
+        """The levels a taker of this side meets."""
+        return self.asks if taker > 0 else self.bids
+
+    def on_print(self, event: Print) -> None:
+        if self.recorded:
+            return
+        if self._last:
+            jump = abs(event.ticks - self._last) * 1_000_000 // self._last
+            self._agitation = (self._agitation * 7 + jump) // 8
+        self._last, self._side, self._stale = event.ticks, event.side, True
+
+    def on_change(self, change: BookChange) -> None:
+        if change.snapshot or not self.recorded:
+            self.recorded = True
+            self._bid_map, self._ask_map = {}, {}
+        for levels, rows in ((self._bid_map, change.bids), (self._ask_map, change.asks)):
+            for ticks, lots in rows:
+                if lots:
+                    levels[ticks] = lots
+                else:
+                    levels.pop(ticks, None)
+        self._stale = True
+
+    def visible(self, side: int, ticks: int) -> int:
+        """Lots resting at a price on a side (1: bids)."""
+        levels = self.bids if side > 0 else self.asks
+        return next((lots for level, lots in levels if level == ticks), 0)
+
+    def _shape(self) -> None:
+        self._stale = False
+        if self.recorded:
+            self._bids = [[ticks, self._bid_map[ticks]] for ticks in sorted(self._bid_map, reverse=True)[:SHOWN]]
+            self._asks = [[ticks, self._ask_map[ticks]] for ticks in sorted(self._ask_map)[:SHOWN]]
+            return
+        last = self._last
+        # Calm: one tick. A market that jumps 100e-6 a print shows 25e-6 of spread.
+        spread = 1 + last * (self._agitation // 4) // 1_000_000
+        bid = last - spread if self._side > 0 else last
+        bid = max(bid, 1)
+        self._bids = self._ladder(bid, -1)
+        self._asks = self._ladder(bid + spread, 1)
+
+    def _ladder(self, best: int, direction: int) -> Levels:
+        """`DEPTH` levels away from the best; sizes hang on the price, so an unmoved level keeps its size."""
+        step = max(1, best // 40_000)
+        base = max(1, LEVEL_VALUE // (best * self._units))
+        thin = 128 * (2 + self._agitation // 50) // 2
+        sizes = self._sizes
+        levels = [[best, max(1, base * sizes[best & 255] // thin)]]
+        grid = best // step * step
+        if direction > 0 or grid == best:
+            grid += direction * step
+        for index in range(1, DEPTH):
+            if grid < 1:
+                break
+            levels.append([grid, max(1, base * (2 + index) * sizes[(grid // step * 37) & 255] // (2 * thin))])
+            grid += direction * step
+        return levels
+
+
+def walk(levels: Levels, taker: int, limit_ticks: int, lots: int) -> list[tuple[int, int]]:
+    """Take up to `lots` from levels no worse than the limit, best first; the levels shrink. Gives (ticks, lots) taken."""
+    taken: list[tuple[int, int]] = []
+    while lots and levels and (levels[0][0] - limit_ticks) * taker <= 0:
+        level = levels[0]
+        size = min(lots, level[1])
+        taken.append((level[0], size))
+        lots -= size
+        level[1] -= size
+        if not level[1]:
+            levels.pop(0)
+    return taken
+
+
+def depth_within(levels: Levels, taker: int, limit_ticks: int) -> int:
+    """Lots on offer no worse than the limit."""
+    return sum(lots for ticks, lots in levels if (ticks - limit_ticks) * taker <= 0)

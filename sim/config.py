@@ -1,0 +1,33 @@
+"""Section [sim] of the configuration."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sim.account import AccountSpec
+
+
+class SimConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The simulated exchange. Latencies in ms of exchange time, drawn for each request from the seed and its id."""
+
+    window_ms: int = 1000
+    """Length of an instant of a tape run."""
+    latency_in_ms: tuple[int, int] = (20, 60)
+    """From the request's arrival to the matching engine, least and most."""
+    latency_out_ms: tuple[int, int] = (5, 20)
+    """From the engine back: reply and frames."""
+    leverage: int = 10
+    """Of every position until set-leverage changes it."""
+    rate_factor: int = 1
+    """Request limits a second are Bybit's default level times this."""
+    unconfirmed_klines: bool = False
+    """Push candles that are not closed yet, too (realtime)."""
+    port: int = 0
+    """Of REST and WebSocket, loopback; 0 takes a free one."""
+    accounts_file: str = ""
+    """JSON list of accounts (key, secret, usdt); empty: one account, key `sim`, secret `sim-secret`."""
+    usdt: str = "10000"
+    """Opening balance of the default account."""
+
+
+DEFAULT_ACCOUNTS = (AccountSpec(),)

@@ -1,0 +1,358 @@
+"""The simulated exchange: a pure function of a tape, a seed and the requests that arrive.
+
+    exchange = Exchange(config, tape, seed=7)
+    exchange.submit(request)        # arrives now, reaches the engine after its seeded latency
+    exchange.advance(at_ns)         # plays tape and requests up to and with that instant
+    exchange.collect()              # frames and replies that left by then
+
+Latency hangs on the seed and the request's id (or content), never on the order of arrival within an instant: two runs
+that submit the same requests at the same instants give the same bytes. No sockets, no clock, no chance.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from libs.common.values import to_units
+from sim import accountapi, publicapi, tradeapi
+from sim.account import Account, AccountSpec
+from sim.auth import Keyring, Rates
+from sim.backcast import Backcast
+from sim.chance import digest, identifier
+from sim.config import DEFAULT_ACCOUNTS, SimConfig
+from sim.desk import Desk, Touched
+from sim.feed import topic_symbol
+from sim.market import NS_PER_MS, Market
+from sim.orders import Position
+from sim.params import params_of
+from sim.state import AccountState, Changes, Saved
+from sim.tape import SyntheticSource, Tape
+from sim.venue import Venue
+from sim.wirerows import (
+    execution_frame_row,
+    fast_execution_row,
+    order_frame_row,
+    order_row,
+    position_frame_row,
+    position_row,
+    wallet_row,
+)
+from sim.wiretypes import Frame, Outbox, RefusalError, WireReply, WireRequest
+
+MINUTE_NS = 60_000 * NS_PER_MS
+PRIVATE_TOPICS = ("order", "execution", "execution.fast", "position", "wallet")
+DEFAULT_LISTENING = frozenset({"order", "execution", "position", "wallet"})
+Handler = Callable[[Venue, Account, dict[str, Any]], dict[str, Any]]
+_PRIVATE: dict[tuple[str, str], Handler] = {**accountapi.ROUTES, **tradeapi.ROUTES}
+QUERY_API = ("GET", "/v5/user/query-api")
+_JSON = msgspec.json.Encoder()
+
+
+class Exchange:
+    """See the module. `journal`: keep changes for a store (`changes()` must then be called)."""
+
+    def __init__(
+        self,
+        config: SimConfig,
+        tape: Tape,
+        seed: int,
+        accounts: Iterable[AccountSpec] = DEFAULT_ACCOUNTS,
+        incarnation: str = "",
+        journal: bool = False,
+    ) -> None:
+        self.config, self.tape, self.seed = config, tape, seed
+        self.incarnation = incarnation or identifier("incarnation", seed)
+        markets = {name: Market(item, seed, tape.native_ms[name]) for name, item in tape.instruments.items()}
+        self.desk = Desk(markets, self.incarnation)
+        self.venue = Venue(markets, self.desk, _backcast(tape, seed), self.incarnation)
+        self.venue.now = tape.start_at
+        specs = list(accounts)
+        self.keys, self._rates = Keyring(specs), Rates(config.rate_factor)
+        for spec in specs:
+            self._open(spec)
+        self.listening: frozenset[str] = DEFAULT_LISTENING
+        """Private topics whose frames are produced; a realtime server narrows it to what somebody subscribed to."""
+        self._journal = journal
+        self._changes = Changes()
+        self._incoming: list[tuple[int, str, int, WireRequest, int]] = []
+        self._outgoing: list[tuple[int, int, WireReply | Frame]] = []
+        self._outbox = Outbox([], [])
+        self._tokens = self._sent = 0
+        self._funding_ms = self._next_funding(tape.start_at)
+
+    # --- the wire ----------------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> int:
+        """Exchange time in ns."""
+        return self.venue.now
+
+    def submit(self, request: WireRequest, at: int | None = None) -> int:
+        """A request arrived (`at` ns, default now); gives the token of its reply."""
+        self._tokens += 1
+        arrived = self.venue.now if at is None else max(at, self.venue.now)
+        key = request.request_id or f"{digest(0, request.method, request.path, request.query, request.body):016x}"
+        reached = arrived + self._latency(self.config.latency_in_ms, "in", key)
+        heapq.heappush(self._incoming, (reached, key, self._tokens, request, arrived))
+        return self._tokens
+
+    def advance(self, at: int) -> None:
+        """Play everything up to and with `at` (ns)."""
+        incoming, desk = self._incoming, self.desk
+        for event in self.tape.window(at):
+            while incoming and incoming[0][0] <= event.at:
+                self._serve()
+            self._pass(event.at)
+            desk.on_event(event)
+            if desk.touched:
+                self._tell(event.at)
+        while incoming and incoming[0][0] <= at:
+            self._serve()
+        self._pass(at)
+        self._publish(at)
+        while self._outgoing and self._outgoing[0][0] <= at:
+            item = heapq.heappop(self._outgoing)[2]
+            if isinstance(item, Frame):
+                self._outbox.frames.append(item)
+            else:
+                self._outbox.replies.append(item)
+
+    def collect(self) -> Outbox:
+        """What left since the last time; each request's reply once."""
+        outbox, self._outbox = self._outbox, Outbox([], [])
+        return outbox
+
+    def answer(self, request: WireRequest) -> WireReply:
+        """Serve a request at once, without latency: look-ups and actions from outside a tape run's clients."""
+        status, body, headers = self._handle(request, self.venue.now)
+        self._tell(self.venue.now)
+        return WireReply(
+            token=0, client=request.client, request_id=request.request_id, status=status, at=self.venue.now,
+            body=_timed(body, self.venue.now), headers=headers,
+        )  # fmt: skip
+
+    # --- subscriptions -----------------------------------------------------------------------------------------------
+
+    def knows(self, topic: str) -> bool:
+        """Is this a public topic of a symbol that is traded here?"""
+        return topic_symbol(topic) in self.venue.markets
+
+    def watch(self, topic: str) -> None:
+        """From now on the topic's frames are produced; the first is a snapshot."""
+        self.venue.feeds[str(topic_symbol(topic))].watch(topic)
+
+    def unwatch(self, topic: str) -> None:
+        self.venue.feeds[str(topic_symbol(topic))].unwatch(topic)
+
+    def snapshot(self, topic: str) -> str | None:
+        """What a subscriber who joins a watched topic gets first; None when its next frame will be a snapshot anyway."""
+        return self.venue.feeds[str(topic_symbol(topic))].snapshot(topic)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _latency(self, span: tuple[int, int], way: str, key: object) -> int:
+        low, high = span[0] * NS_PER_MS, span[1] * NS_PER_MS
+        return low + digest(self.seed, way, key) % (high - low + 1)
+
+    def _pass(self, at: int) -> None:
+        """Time moves on to `at`; funding stamps on the way are charged."""
+        while self._funding_ms and at >= self._funding_ms * NS_PER_MS:
+            stamp = self._funding_ms
+            self.venue.now = stamp * NS_PER_MS
+            self.desk.charge_funding(stamp)
+            self._tell(self.venue.now)
+            self._funding_ms = self._next_funding(self.venue.now)
+        self.venue.now = at
+
+    def _next_funding(self, at: int) -> int:
+        return min((market.next_funding_ms(at) for market in self.venue.markets.values()), default=0)
+
+    def _serve(self) -> None:
+        """The engine takes the next request."""
+        at, key, token, request, arrived = heapq.heappop(self._incoming)
+        self._pass(at)
+        status, body, headers = self._handle(request, arrived)
+        leaves = at + self._latency(self.config.latency_out_ms, "out", key)
+        reply = WireReply(
+            token=token, client=request.client, request_id=request.request_id, status=status, at=leaves,
+            body=_timed(body, leaves), headers=headers,
+        )  # fmt: skip
+        self._send(leaves, reply)
+        if self.desk.touched:
+            self._tell(at)
+
+    def _handle(self, request: WireRequest, arrived: int) -> tuple[int, dict[str, Any], dict[str, str]]:
+        """(status, envelope without time, headers)."""
+        try:
+            result, headers = self._route(request, arrived)
+            return 200, {"retCode": 0, "retMsg": "OK", "result": result, "retExtInfo": {}}, headers
+        except RefusalError as refusal:
+            body = {"retCode": refusal.code, "retMsg": refusal.message, "result": {}, "retExtInfo": {}}
+            return refusal.status, body, refusal.headers
+
+    def _route(self, request: WireRequest, arrived: int) -> tuple[dict[str, Any], dict[str, str]]:
+        route = (request.method, request.path)
+        if (public := publicapi.ROUTES.get(route)) is not None:
+            return public(self.venue, params_of(request)), {}
+        handler = _PRIVATE.get(route)
+        if handler is None and route != QUERY_API:
+            raise RefusalError(10017, f"Route not found: {request.method} {request.path}", status=404)
+        name, spec = request.account, AccountSpec(key=request.account)
+        if not name:
+            spec = self.keys.spec_of(request, arrived // NS_PER_MS)
+            name = spec.name
+        if request.method == "POST" and "Order" not in spec.permissions:
+            raise RefusalError(10005, "Permission denied, please check your API key permissions.")
+        allowed, headers = self._rates.take(name, request.path, self.venue.now // NS_PER_MS)
+        account = self.desk.accounts[name]
+        try:
+            if not allowed:
+                raise RefusalError(10006, "Too many visits. Exceeded the API Rate Limit.")
+            if handler is None:
+                return accountapi.query_api(spec, account), headers
+            return handler(self.venue, account, params_of(request)), headers
+        except RefusalError as refusal:
+            refusal.headers = headers
+            raise
+
+    def _publish(self, at: int) -> None:
+        for symbol, market in self.venue.markets.items():
+            market.roll(at)
+            feed = self.venue.feeds[symbol]
+            if feed.watched:
+                self._outbox.frames.extend(feed.publish(at, self.config.unconfirmed_klines))
+            else:
+                market.fresh.clear()
+                market.closed.clear()
+
+    def _tell(self, at: int) -> None:
+        """Turn what the desk changed into private frames and into changes for the store."""
+        touched, self.desk.touched = self.desk.touched, {}
+        for name, change in touched.items():
+            account = self.desk.accounts[name]
+            leaves = at + self._latency(self.config.latency_out_ms, "frame", self._sent)
+            for topic, rows in self._rows(account, change):
+                self._sent += 1
+                text = _JSON.encode(
+                    {
+                        "id": identifier(name, self._sent),
+                        "topic": topic,
+                        "creationTime": leaves // NS_PER_MS,
+                        "data": rows,
+                    }
+                ).decode()
+                self._send(leaves, Frame(topic, name, text, leaves))
+            if self._journal:
+                self._changes.orders.update({key: msgspec.structs.replace(o) for key, o in change.orders.items()})
+                self._changes.fills.extend(change.fills)
+                self._changes.entries.extend(change.entries)
+                self._changes.accounts[name] = _state(account)
+
+    def _rows(self, account: Account, change: Touched) -> list[tuple[str, list[dict[str, Any]]]]:
+        markets = self.venue.markets
+        groups: list[tuple[str, list[dict[str, Any]]]] = []
+        listening = self.listening
+        if change.orders and "order" in listening:
+            rows = [order_frame_row(order, markets[order.symbol].instrument) for order in change.orders.values()]
+            groups.append(("order", rows))
+        if change.fills and "execution" in listening:
+            groups.append(("execution", [execution_frame_row(f, markets[f.symbol].instrument) for f in change.fills]))
+        if change.fills and "execution.fast" in listening:
+            fast = [fast_execution_row(f, markets[f.symbol].instrument) for f in change.fills if f.exec_type == "Trade"]
+            if fast:
+                groups.append(("execution.fast", fast))
+        if change.positions and "position" in listening:
+            rows = [position_frame_row(account.position(symbol), markets[symbol]) for symbol in change.positions]
+            groups.append(("position", rows))
+        if change.wallet and "wallet" in listening:
+            groups.append(("wallet", [wallet_row(account, markets)]))
+        return groups
+
+    def _send(self, at: int, item: WireReply | Frame) -> None:
+        self._sent += 1
+        heapq.heappush(self._outgoing, (at, self._sent, item))
+
+    # --- state -------------------------------------------------------------------------------------------------------
+
+    def _open(self, spec: AccountSpec) -> None:
+        if spec.name in self.desk.accounts:
+            return
+        opening = to_units(Decimal(spec.usdt))
+        account = Account(spec.name, opening, spec.taker_e8, spec.maker_e8, self.tape.start_at)
+        for symbol in self.venue.markets:
+            account.positions[symbol] = Position(
+                symbol=symbol, leverage_e2=self.config.leverage * 100, created_at=self.tape.start_at
+            )
+        self.desk.accounts[spec.name] = account
+
+    def changes(self) -> Changes:
+        """What a store must write before anything collected leaves; empties the list."""
+        changes, self._changes = self._changes, Changes()
+        changes.counters = msgspec.structs.replace(self.desk.counters)
+        return changes
+
+    def restore(self, saved: Saved) -> None:
+        """Take over what a store kept: wallets, positions, orders, executions, counters."""
+        self.desk.counters = saved.counters
+        for state in saved.accounts:
+            account = self.desk.accounts.get(state.uid)
+            if account is None:
+                continue
+            account.opening, account.wallet, account.realised = state.opening, state.wallet, state.realised
+            for position in state.positions:
+                if position.symbol in self.venue.markets:
+                    account.positions[position.symbol] = position
+        known = self.desk.accounts
+        markets = self.venue.markets
+        self.desk.restore_orders(o for o in saved.orders if o.account in known and o.symbol in markets)
+        for fill in saved.fills:
+            if fill.account in known and fill.symbol in markets:
+                known[fill.account].fills.append(fill)
+        for entry in saved.entries:
+            if entry.account in known and entry.symbol in markets:
+                known[entry.account].log.append(entry)
+
+    def summary(self) -> dict[str, Any]:
+        """Everything that is open, for people: GET /sim/state."""
+        markets = self.venue.markets
+        return {
+            "now": self.venue.now,
+            "incarnation": self.incarnation,
+            "tape_finished": self.tape.finished,
+            "markets": {name: {"last": m.instrument.price_text(m.last), "mark": m.instrument.price_text(m.mark)}
+                        for name, m in markets.items()},
+            "accounts": {
+                name: {
+                    "open_orders": [order_row(o, markets[o.symbol].instrument) for o in account.open_orders.values()],
+                    "positions": [position_row(p, markets[p.symbol]) for p in account.positions.values() if p.lots],
+                    "wallet": wallet_row(account, markets),
+                    "fills": len(account.fills),
+                }
+                for name, account in self.desk.accounts.items()
+            },
+        }  # fmt: skip
+
+
+def _timed(body: dict[str, Any], at: int) -> str:
+    body["time"] = at // NS_PER_MS
+    return _JSON.encode(body).decode()
+
+
+def _state(account: Account) -> AccountState:
+    positions = [msgspec.structs.replace(position) for position in account.positions.values()]
+    return AccountState(
+        uid=account.uid, opening=account.opening, wallet=account.wallet, realised=account.realised, positions=positions
+    )
+
+
+def _backcast(tape: Tape, seed: int) -> Backcast:
+    opening: dict[str, int] = {}
+    for source in tape.sources:
+        if isinstance(source, SyntheticSource):
+            opening |= source.opening_ticks()
+    return Backcast(seed, tape.start_at, opening)

@@ -1,0 +1,127 @@
+"""The market of one symbol as the exchange knows it: last, mark, index, book, candles, 24 h figures, funding."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from libs.common.values import divide_half_even
+from sim.book import Book
+from sim.chance import digest
+from sim.instruments import Instrument
+from sim.klines import Candle, Klines
+from sim.prints import BookChange, Print
+
+NS_PER_MS = 1_000_000
+SMOOTH_NS = 5_000_000_000
+"""Time constant of the index: the mark follows the last price within seconds."""
+
+_FINE = 1 << 16
+RECENT = 1000
+HOUR_MS = 3_600_000
+
+
+class Market:
+    def __init__(self, instrument: Instrument, seed: int, native_ms: int) -> None:
+        self.instrument = instrument
+        self._seed = seed
+        self.book = Book(instrument.symbol, instrument.units, seed)
+        self.last = 0
+        self.last_at = 0
+        self.recent: deque[tuple[Print, int]] = deque(maxlen=RECENT)
+        """Prints with their trade number, oldest first."""
+        self.fresh: list[tuple[Print, int]] = []
+        """Prints since the feed last published."""
+        self.closed: list[tuple[str, Candle]] = []
+        """Confirmed candles since the feed last published."""
+        self.trades = 0
+        self.klines = Klines(instrument.units, native_ms, self._on_closed)
+        self._index_fine = 0
+        self._hours: deque[list[int]] = deque(maxlen=24)
+        """[hour, open, high, low, lots, turnover] of the last 24 hours."""
+        self.volume = 0
+        self.turnover = 0
+        self.opening = 0
+        self._hour_ends_ms = 0
+        self._funding = (-1, 0)
+
+    @property
+    def mark(self) -> int:
+        return self._index_fine // _FINE
+
+    @property
+    def index(self) -> int:
+        return self.mark
+
+    @property
+    def high(self) -> int:
+        return max((hour[2] for hour in self._hours), default=self.last)
+
+    @property
+    def low(self) -> int:
+        return min((hour[3] for hour in self._hours), default=self.last)
+
+    @property
+    def hour_ago(self) -> int:
+        return self._hours[-1][1] if self._hours else self.last
+
+    def on_print(self, event: Print) -> None:
+        at_ms = event.at // NS_PER_MS
+        self._move(event.at, event.ticks)
+        self.book.on_print(event)
+        self.klines.on_print(at_ms, event.ticks, event.lots)
+        if at_ms >= self._hour_ends_ms:
+            self._next_hour(at_ms, event.ticks)
+        hour = self._hours[-1]
+        hour[2], hour[3] = max(hour[2], event.ticks), min(hour[3], event.ticks)
+        if event.lots:
+            value = event.ticks * event.lots * self.instrument.units
+            hour[4] += event.lots
+            hour[5] += value
+            self.volume += event.lots
+            self.turnover += value
+            self.trades += 1
+            entry = (event, self.trades)
+            self.recent.append(entry)
+            self.fresh.append(entry)
+
+    def on_change(self, change: BookChange) -> None:
+        self.book.on_change(change)
+        bids, asks = self.book.bids, self.book.asks
+        if bids and asks:
+            self._move(change.at, (bids[0][0] + asks[0][0]) // 2)
+
+    def roll(self, at: int) -> None:
+        """Time moved to `at` (ns): candles that ended are confirmed."""
+        self.klines.roll(at // NS_PER_MS)
+
+    def funding_e8(self, stamp_ms: int) -> int:
+        """Funding rate of the stamp as 1e-8: a basis point, give or take two; seeded."""
+        if self._funding[0] != stamp_ms:
+            rate = digest(self._seed, "funding", self.instrument.symbol, stamp_ms) % 40_001 - 10_000
+            self._funding = (stamp_ms, rate)
+        return self._funding[1]
+
+    def next_funding_ms(self, at: int) -> int:
+        interval = self.instrument.rules.funding_interval_min * 60_000
+        return (at // NS_PER_MS // interval + 1) * interval
+
+    def _move(self, at: int, ticks: int) -> None:
+        target = ticks * _FINE
+        if not self._index_fine:
+            self._index_fine = target
+        else:
+            passed = max(0, at - self.last_at)
+            self._index_fine += divide_half_even((target - self._index_fine) * passed, passed + SMOOTH_NS)
+        self.last, self.last_at = ticks, at
+
+    def _next_hour(self, at_ms: int, ticks: int) -> None:
+        if len(self._hours) == self._hours.maxlen:
+            old = self._hours[0]
+            self.volume -= old[4]
+            self.turnover -= old[5]
+        self._hours.append([at_ms // HOUR_MS, ticks, ticks, ticks, 0, 0])
+        self._hour_ends_ms = (at_ms // HOUR_MS + 1) * HOUR_MS
+        self.opening = self._hours[0][1]
+
+    def _on_closed(self, interval: str, candle: Candle) -> None:
+        self.closed.append((interval, candle))

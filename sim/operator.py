@@ -1,0 +1,83 @@
+"""The scripted operator of a tape run: resumes what halted after a while, flattens when the tape is over.
+
+It looks at the log only while everything is at rest, at fixed instants, so what it does is a function of tape and seed alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from libs.common import seal, streams
+from libs.common.bus import append_command
+from libs.common.codec import decode
+from libs.common.events import Command, FlatConfirmed, FlattenRequested, Halted, Mode, Resumed, ResumeRequested
+from libs.common.record import Record
+from libs.common.wire import Wire
+
+LOOK_EVERY = 10
+"""Instants between two looks."""
+COMMAND_TTL_NS = 600_000_000_000
+READS = ("halt", "account")
+
+
+class Script:
+    """What the operator does, given what it saw. `resume_after_ns` 0: halts are left to somebody else."""
+
+    def __init__(self, name: str, private_key: str, resume_after_ns: int) -> None:
+        self.name, self.private_key, self.resume_after_ns = name, private_key, resume_after_ns
+        self.flat_at: int | None = None
+        """When the exchange was confirmed flat after our request."""
+        self._halts: dict[str, tuple[str, int]] = {}
+        self._flatten_at: int | None = None
+        self._sent = 0
+
+    def note(self, record: Record) -> None:
+        match record.body:
+            case Halted(scope=scope, mode=Mode.HALTED):
+                self._halts[scope] = (record.id, record.at)
+            case Resumed(scope=scope):
+                self._halts.pop(scope, None)
+            case FlatConfirmed() if self._flatten_at is not None and record.at >= self._flatten_at:
+                self.flat_at = record.at
+
+    def due(self, at: int) -> list[Command]:
+        """Resumes of the halts that are old enough; none once the book is being flattened."""
+        if self._flatten_at is not None or not self.resume_after_ns:
+            return []
+        ripe = [scope for scope, (_, halted_at) in self._halts.items() if at - halted_at >= self.resume_after_ns]
+        return [self._sealed(ResumeRequested(halt_id=self._halts.pop(scope)[0], **self._common(at))) for scope in ripe]
+
+    def flatten(self, at: int) -> Command:
+        self._flatten_at = at
+        return self._sealed(FlattenRequested(reason="end of tape", **self._common(at)))
+
+    def _sealed(self, command: Command) -> Command:
+        return seal.sign(self.private_key, command)
+
+    def _common(self, at: int) -> dict[str, Any]:
+        self._sent += 1
+        nonce = f"{self.name}-{at}-{self._sent}"
+        return {"operator": self.name, "nonce": nonce, "expires_at": at + COMMAND_TTL_NS, "key_id": self.name}
+
+
+class Operator:
+    """The script on a bus."""
+
+    def __init__(self, wire: Wire, book: str, script: Script) -> None:
+        self.wire, self.book, self.script = wire, book, script
+        self._after = dict.fromkeys(READS, "0-0")
+
+    async def look(self, at: int, next_at: int) -> None:
+        """Read what happened since the last look, and act on it as of the next instant (which releases the commands)."""
+        for name in READS:
+            page = await self.wire.call(
+                "XRANGE", streams.key(name, self.book), f"({self._after[name]}", "+", "COUNT", 5000
+            )
+            for entry, fields in page:
+                self._after[name] = entry.decode()
+                self.script.note(decode(name, entry, fields))
+        for command in self.script.due(at):
+            await append_command(self.wire, self.book, command, next_at)
+
+    async def flatten(self, next_at: int) -> None:
+        await append_command(self.wire, self.book, self.script.flatten(next_at), next_at)

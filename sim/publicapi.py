@@ -1,0 +1,173 @@
+"""Public REST routes (/v5/market/...)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sim.feed import SIDES, trade_prefix
+from sim.instruments import amount_text
+from sim.klines import INTERVALS, MINUTE, Candle
+from sim.market import NS_PER_MS, Market
+from sim.params import Params, linear, market_of, number, text
+from sim.venue import Venue
+from sim.wiretypes import RefusalError
+
+
+def server_time(venue: Venue, params: Params) -> dict[str, Any]:
+    at = venue.now
+    return {"timeSecond": str(at // 1_000_000_000), "timeNano": str(at), "incarnation": venue.incarnation}
+
+
+def kline(venue: Venue, params: Params) -> dict[str, Any]:
+    """Candles of the tape before now, newest first; the first may be unfinished."""
+    linear(params)
+    market, interval = market_of(venue.markets, params), text(params, "interval")
+    if interval not in INTERVALS:
+        raise RefusalError(10001, "params error: interval invalid")
+    start, end = number(params, "start", 0), number(params, "end", venue.now // NS_PER_MS)
+    candles = list(market.klines.history.get(interval, ()))
+    if (unfinished := market.klines.open.get(interval)) is not None:
+        candles.append(unfinished)
+    candles = venue.backcast.before(market, interval, candles) + candles
+    rows = [_kline_row(market, candle) for candle in reversed(candles) if start <= candle.start <= end]
+    limit = number(params, "limit", 200, 1000)
+    return {"category": "linear", "symbol": market.instrument.symbol, "list": rows[:limit]}
+
+
+def mark_kline(venue: Venue, params: Params) -> dict[str, Any]:
+    result = kline(venue, params)
+    result["list"] = [row[:5] for row in result["list"]]
+    return result
+
+
+def _kline_row(market: Market, candle: Candle) -> list[str]:
+    price = market.instrument.price_text
+    return [
+        str(candle.start),
+        price(candle.open),
+        price(candle.high),
+        price(candle.low),
+        price(candle.close),
+        market.instrument.plain_qty(candle.lots),
+        amount_text(candle.turnover),
+    ]
+
+
+def tickers(venue: Venue, params: Params) -> dict[str, Any]:
+    linear(params)
+    chosen = [market_of(venue.markets, params)] if params.get("symbol") else list(venue.markets.values())
+    rows = []
+    for market in chosen:
+        row = venue.feeds[market.instrument.symbol].ticker_fields()
+        del row["tickDirection"]
+        row |= {"deliveryTime": "0", "predictedDeliveryPrice": "", "basisRate": "", "deliveryFeeRate": "", "basis": ""}
+        rows.append(row)
+    return {"category": "linear", "list": rows}
+
+
+def instruments_info(venue: Venue, params: Params) -> dict[str, Any]:
+    linear(params)
+    chosen = [market for name, market in venue.markets.items() if params.get("symbol", name) == name]
+    if params.get("status", "Trading") != "Trading":
+        chosen = []
+    return {"category": "linear", "list": [market.instrument.row() for market in chosen], "nextPageCursor": ""}
+
+
+def orderbook(venue: Venue, params: Params) -> dict[str, Any]:
+    linear(params)
+    market, limit = market_of(venue.markets, params), number(params, "limit", 25, 1000)
+    price, qty = market.instrument.price_text, market.instrument.qty_text
+    sides = [
+        [[price(ticks), qty(lots)] for ticks, lots in side[:limit]] for side in (market.book.bids, market.book.asks)
+    ]
+    ms, stamp = venue.now // NS_PER_MS, market.last_at // NS_PER_MS
+    return {"s": market.instrument.symbol, "b": sides[0], "a": sides[1], "ts": ms, "u": market.trades + 2,
+            "seq": market.trades + 1, "cts": stamp}  # fmt: skip
+
+
+def recent_trade(venue: Venue, params: Params) -> dict[str, Any]:
+    linear(params)
+    market, limit = market_of(venue.markets, params), number(params, "limit", 500, 1000)
+    instrument, rows = market.instrument, []
+    prefix = trade_prefix(instrument.symbol)
+    for event, trade in list(market.recent)[: -limit - 1 : -1]:
+        rows.append(
+            {
+                "execId": f"{prefix}{trade:012x}",
+                "symbol": instrument.symbol,
+                "price": instrument.price_text(event.ticks),
+                "size": instrument.qty_text(event.lots),
+                "side": SIDES[event.side],
+                "time": str(event.at // NS_PER_MS),
+                "isBlockTrade": False,
+                "isRPITrade": False,
+                "seq": str(trade),
+            }
+        )
+    return {"category": "linear", "list": rows}
+
+
+def funding_history(venue: Venue, params: Params) -> dict[str, Any]:
+    linear(params)
+    market, limit = market_of(venue.markets, params), number(params, "limit", 200, 200)
+    if params.get("startTime") and not params.get("endTime"):
+        raise RefusalError(10001, "params error: startTime needs endTime")
+    end = min(number(params, "endTime", venue.now // NS_PER_MS), venue.now // NS_PER_MS)
+    start = number(params, "startTime", 0)
+    interval = market.instrument.rules.funding_interval_min * MINUTE
+    rows: list[dict[str, str]] = []
+    stamp = end - end % interval
+    while stamp >= start and stamp > 0 and len(rows) < limit:
+        rate = amount_text(market.funding_e8(stamp))
+        rows.append({"symbol": market.instrument.symbol, "fundingRate": rate, "fundingRateTimestamp": str(stamp)})
+        stamp -= interval
+    return {"category": "linear", "list": rows}
+
+
+def price_limit(venue: Venue, params: Params) -> dict[str, Any]:
+    market = market_of(venue.markets, params)
+    instrument, ratio = market.instrument, market.instrument.rules.price_limit_ratio_y
+    return {
+        "symbol": instrument.symbol,
+        "buyLmt": instrument.price_text(instrument.ratio_ticks(market.mark, ratio, 1)),
+        "sellLmt": instrument.price_text(instrument.ratio_ticks(market.mark, ratio, -1)),
+        "ts": str(venue.now // NS_PER_MS),
+    }
+
+
+def risk_limit(venue: Venue, params: Params) -> dict[str, Any]:
+    chosen = [market_of(venue.markets, params)] if params.get("symbol") else list(venue.markets.values())
+    rows = [
+        {
+            "id": 1,
+            "symbol": market.instrument.symbol,
+            "riskLimitValue": "2000000",
+            "maintenanceMargin": str(market.instrument.rules.maintenance_rate),
+            "initialMargin": "0.01",
+            "isLowestRisk": 1,
+            "maxLeverage": f"{market.instrument.rules.max_leverage:.2f}",
+            "mmDeduction": "",
+        }
+        for market in chosen
+    ]
+    return {"category": "linear", "list": rows, "nextPageCursor": ""}
+
+
+def system_status(venue: Venue, params: Params) -> dict[str, Any]:
+    return {"list": []}
+
+
+ROUTES = {
+    ("GET", "/v5/market/time"): server_time,
+    ("GET", "/v5/market/kline"): kline,
+    ("GET", "/v5/market/mark-price-kline"): mark_kline,
+    ("GET", "/v5/market/index-price-kline"): mark_kline,
+    ("GET", "/v5/market/tickers"): tickers,
+    ("GET", "/v5/market/instruments-info"): instruments_info,
+    ("GET", "/v5/market/orderbook"): orderbook,
+    ("GET", "/v5/market/recent-trade"): recent_trade,
+    ("GET", "/v5/market/funding/history"): funding_history,
+    ("GET", "/v5/market/price-limit"): price_limit,
+    ("GET", "/v5/market/risk-limit"): risk_limit,
+    ("GET", "/v5/system/status"): system_status,
+}

@@ -1,0 +1,61 @@
+"""Stop loss and take profit of a position: untriggered market orders that close all of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sim.account import Account
+from sim.orders import Order, Position
+
+if TYPE_CHECKING:
+    from sim.desk import Desk
+
+STOP_LOSS, TAKE_PROFIT = "StopLoss", "TakeProfit"
+
+
+def follow(desk: Desk, account: Account, order: Order, at: int) -> None:
+    """After a fill of `order`: its attached stops become the position's; a closed position loses its stops."""
+    position = account.position(order.symbol)
+    if position.lots and position.side == order.side and (order.stop_loss or order.take_profit):
+        position.stop_loss = order.stop_loss or position.stop_loss
+        position.take_profit = order.take_profit or position.take_profit
+        arrange(desk, account, position, at, order.link_id)
+    elif any(other.symbol == order.symbol and other.status == "Untriggered" for other in account.open_orders.values()):
+        arrange(desk, account, position, at, "")
+
+
+def arrange(desk: Desk, account: Account, position: Position, at: int, parent: str) -> None:
+    """Make the untriggered orders agree with what the position asks for."""
+    if not position.lots:
+        position.stop_loss = position.take_profit = 0
+    for kind, trigger in ((STOP_LOSS, position.stop_loss), (TAKE_PROFIT, position.take_profit)):
+        current = _current(account, position.symbol, kind)
+        if current is not None and (not trigger or current.side == position.side):
+            cause = "CancelByUser" if position.lots else "CancelByTpSlTsClear"
+            desk.cancel(current, at, "EC_PerCancelRequest", cause)
+            current = None
+        if not trigger:
+            continue
+        if current is None:
+            desk.place(_order(desk, account, position, kind, trigger, at, parent), at)
+        elif (current.trigger_ticks, current.lots) != (trigger, abs(position.lots)):
+            current.trigger_ticks, current.lots, current.updated_at = trigger, abs(position.lots), at
+            desk.touch(current)
+
+
+def _current(account: Account, symbol: str, kind: str) -> Order | None:
+    return next((o for o in account.open_orders.values() if o.symbol == symbol and o.stop_type == kind
+                 and o.status == "Untriggered"), None)  # fmt: skip
+
+
+def _order(desk: Desk, account: Account, position: Position, kind: str, trigger: int, at: int, parent: str) -> Order:
+    number, order_id = desk.new_order_id()
+    # A stop of a long waits below the market, its target above; a short the other way round.
+    rising = (position.side > 0) == (kind == TAKE_PROFIT)
+    return Order(
+        account=account.uid, number=number, order_id=order_id, link_id="", symbol=position.symbol, side=-position.side,
+        kind="Market", ticks=0, lots=abs(position.lots), tif="IOC", created_at=at, updated_at=at, reduce_only=True,
+        close_on_trigger=True, stop_type=kind, create_type=f"CreateBy{kind}", trigger_ticks=trigger,
+        trigger_direction=1 if rising else 2, trigger_by="LastPrice", parent_link_id=parent,
+        last_on_created=desk.markets[position.symbol].last,
+    )  # fmt: skip

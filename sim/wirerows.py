@@ -1,0 +1,325 @@
+"""Rows of orders, executions, positions and wallets exactly as Bybit v5 shows them (strings for numbers, ms for times)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from sim.account import Account, unrealised
+from sim.instruments import RATE_SCALE, Instrument, amount_text
+from sim.margin import Margin, margin_of
+from sim.market import NS_PER_MS, Market
+from sim.orders import Entry, Fill, Order, Position
+
+SIDES = {1: "Buy", -1: "Sell", 0: ""}
+Row = dict[str, Any]
+
+
+def ms_text(at: int) -> str:
+    return str(at // NS_PER_MS)
+
+
+def rate_text(rate_e8: int) -> str:
+    return amount_text(rate_e8)
+
+
+def order_row(order: Order, instrument: Instrument) -> Row:
+    """A row of /v5/order/realtime and /v5/order/history."""
+    price, qty = instrument.plain_price, instrument.plain_qty
+    leaves = order.leaves
+    return {
+        "orderId": order.order_id,
+        "orderLinkId": order.link_id,
+        "blockTradeId": "",
+        "symbol": order.symbol,
+        "price": price(order.ticks),
+        "qty": qty(order.lots),
+        "side": SIDES[order.side],
+        "isLeverage": "",
+        "positionIdx": 0,
+        "orderStatus": order.status,
+        "createType": order.create_type,
+        "cancelType": order.cancel_type,
+        "rejectReason": order.reject_reason,
+        "avgPrice": instrument.average_text(order.cum_value, order.cum_lots),
+        "leavesQty": qty(leaves),
+        "leavesValue": amount_text(leaves * order.ticks * instrument.units),
+        "cumExecQty": qty(order.cum_lots),
+        "cumExecValue": amount_text(order.cum_value),
+        "cumExecFee": amount_text(order.cum_fee),
+        "cumFeeDetail": {"USDT": amount_text(order.cum_fee)} if order.cum_lots else {},
+        "timeInForce": order.tif,
+        "orderType": order.kind,
+        "stopOrderType": order.stop_type,
+        "orderIv": "",
+        "triggerPrice": price(order.trigger_ticks) if order.trigger_ticks else "",
+        "takeProfit": price(order.take_profit) if order.take_profit else "",
+        "stopLoss": price(order.stop_loss) if order.stop_loss else "",
+        "tpslMode": "Full" if order.stop_loss or order.take_profit or order.stop_type else "",
+        "tpLimitPrice": "0",
+        "slLimitPrice": "0",
+        "tpTriggerBy": "LastPrice" if order.take_profit else "",
+        "slTriggerBy": "LastPrice" if order.stop_loss else "",
+        "triggerDirection": order.trigger_direction,
+        "triggerBy": order.trigger_by,
+        "lastPriceOnCreated": price(order.last_on_created),
+        "reduceOnly": order.reduce_only,
+        "closeOnTrigger": order.close_on_trigger,
+        "smpType": "None",
+        "smpGroup": 0,
+        "smpOrderId": "",
+        "placeType": "",
+        "marketUnit": "",
+        "slippageToleranceType": "UNKNOWN",
+        "slippageTolerance": "0",
+        "extraFees": "",
+        "rpiTakerAccess": False,
+        "rpiMatchedQty": "0",
+        "createdTime": ms_text(order.created_at),
+        "updatedTime": ms_text(order.updated_at),
+    }
+
+
+def order_frame_row(order: Order, instrument: Instrument) -> Row:
+    """The row of the private `order` stream: the REST row and what only the stream tells."""
+    row = order_row(order, instrument)
+    row["category"] = "linear"
+    row["closedPnl"] = amount_text(order.closed_pnl)
+    row["feeCurrency"] = ""
+    row["parentOrderLinkId"] = order.parent_link_id
+    return row
+
+
+def execution_row(fill: Fill, instrument: Instrument) -> Row:
+    """A row of /v5/execution/list."""
+    price, qty = instrument.plain_price, instrument.plain_qty
+    return {
+        "symbol": fill.symbol,
+        "orderType": fill.kind,
+        "underlyingPrice": "",
+        "orderLinkId": fill.link_id,
+        "orderId": fill.order_id,
+        "stopOrderType": fill.stop_type or "UNKNOWN",
+        "execTime": ms_text(fill.at),
+        "feeCurrency": "",
+        "createType": fill.create_type,
+        "feeRate": rate_text(fill.fee_rate_e8),
+        "tradeIv": "",
+        "blockTradeId": "",
+        "markPrice": price(fill.mark_ticks),
+        "execPrice": price(fill.ticks),
+        "markIv": "",
+        "orderQty": qty(fill.order_lots),
+        "orderPrice": price(fill.order_ticks),
+        "execValue": amount_text(fill.value),
+        "closedSize": qty(fill.closed_lots),
+        "execType": fill.exec_type,
+        "seq": fill.number,
+        "side": SIDES[fill.side],
+        "indexPrice": "",
+        "leavesQty": qty(fill.leaves),
+        "isMaker": fill.is_maker,
+        "execFee": amount_text(fill.fee),
+        "execId": fill.exec_id,
+        "marketUnit": "",
+        "execQty": qty(fill.lots),
+        "extraFees": "",
+    }
+
+
+def execution_frame_row(fill: Fill, instrument: Instrument) -> Row:
+    """The row of the private `execution` stream."""
+    row = execution_row(fill, instrument)
+    row["category"] = "linear"
+    row["isLeverage"] = "0"
+    row["execPnl"] = amount_text(fill.pnl)
+    row["feeCurrency"] = "USDT"
+    row["extraFees"] = []
+    return row
+
+
+def fast_execution_row(fill: Fill, instrument: Instrument) -> Row:
+    """The row of `execution.fast`: a maker's orderLinkId is never shown there."""
+    return {
+        "category": "linear",
+        "symbol": fill.symbol,
+        "execId": fill.exec_id,
+        "execPrice": instrument.plain_price(fill.ticks),
+        "execQty": instrument.plain_qty(fill.lots),
+        "orderId": fill.order_id,
+        "isMaker": fill.is_maker,
+        "orderLinkId": "" if fill.is_maker else fill.link_id,
+        "side": SIDES[fill.side],
+        "execTime": ms_text(fill.at),
+        "seq": fill.number,
+    }
+
+
+def position_row(position: Position, market: Market) -> Row:
+    """A row of /v5/position/list."""
+    instrument, mark = market.instrument, market.mark
+    units, lots = instrument.units, abs(position.lots)
+    value = lots * mark * units
+    initial = value * 100 // position.leverage_e2
+    return {
+        "symbol": position.symbol,
+        "leverage": _plain(Decimal(position.leverage_e2) / 100),
+        "autoAddMargin": 0,
+        "avgPrice": instrument.average_text(position.cost, lots) or "0",
+        "liqPrice": "",
+        "riskLimitValue": "2000000",
+        "takeProfit": instrument.plain_price(position.take_profit) if position.take_profit else "",
+        "positionValue": amount_text(value) if lots else "",
+        "isReduceOnly": False,
+        "tpslMode": "Full",
+        "riskId": 1,
+        "trailingStop": "0",
+        "unrealisedPnl": amount_text(unrealised(position, mark, units)) if lots else "",
+        "markPrice": instrument.plain_price(mark),
+        "adlRankIndicator": 1 if lots else 0,
+        "cumRealisedPnl": amount_text(position.realised),
+        "curRealisedPnl": amount_text(position.realised_current),
+        "positionMM": amount_text(value * instrument.maintenance_e8 // RATE_SCALE),
+        "positionMMByMp": "",
+        "createdTime": ms_text(position.created_at),
+        "positionIdx": 0,
+        "positionIM": amount_text(initial),
+        "positionIMByMp": "",
+        "seq": position.seq,
+        "updatedTime": ms_text(position.updated_at),
+        "side": SIDES[position.side],
+        "bustPrice": "",
+        "positionBalance": amount_text(initial),
+        "breakEvenPrice": "",
+        "leverageSysUpdatedTime": "",
+        "size": instrument.plain_qty(lots),
+        "positionStatus": "Normal",
+        "mmrSysUpdatedTime": "",
+        "stopLoss": instrument.plain_price(position.stop_loss) if position.stop_loss else "",
+        "tradeMode": 0,
+        "sessionAvgPrice": "",
+        "openTime": 0,
+    }
+
+
+def position_frame_row(position: Position, market: Market) -> Row:
+    """The row of the private `position` stream: the entry price is called entryPrice there."""
+    row = position_row(position, market)
+    row["entryPrice"] = row.pop("avgPrice")
+    row["category"] = "linear"
+    for name in ("positionValue", "unrealisedPnl", "takeProfit", "stopLoss", "sessionAvgPrice"):
+        row[name] = row[name] or "0"
+    return row
+
+
+def wallet_row(account: Account, markets: Mapping[str, Market]) -> Row:
+    """list[0] of /v5/account/wallet-balance and the row of the private `wallet` stream."""
+    margin = margin_of(account, markets)
+    balance, equity = margin.balance or 1, amount_text(margin.balance)
+    return {
+        "accountType": "UNIFIED",
+        "accountLTV": "0",
+        "accountIMRate": _ratio(margin.initial, balance),
+        "accountIMRateByMp": "0",
+        "accountMMRate": _ratio(margin.maintenance, balance),
+        "accountMMRateByMp": "0",
+        "totalEquity": equity,
+        "totalWalletBalance": amount_text(margin.wallet),
+        "totalMarginBalance": equity,
+        "totalAvailableBalance": amount_text(margin.available),
+        "totalPerpUPL": amount_text(margin.unrealised),
+        "totalInitialMargin": amount_text(margin.initial),
+        "totalInitialMarginByMp": "0",
+        "totalMaintenanceMargin": amount_text(margin.maintenance),
+        "totalMaintenanceMarginByMp": "0",
+        "coin": [_coin_row(account, margin)],
+    }
+
+
+def _coin_row(account: Account, margin: Margin) -> Row:
+    equity = amount_text(margin.balance)
+    return {
+        "coin": "USDT",
+        "equity": equity,
+        "usdValue": equity,
+        "walletBalance": amount_text(margin.wallet),
+        "availableToWithdraw": "",
+        "availableToBorrow": "",
+        "borrowAmount": "0",
+        "accruedInterest": "0",
+        "totalOrderIM": amount_text(margin.orders),
+        "totalPositionIM": amount_text(margin.initial - margin.orders),
+        "totalPositionMM": amount_text(margin.maintenance),
+        "unrealisedPnl": amount_text(margin.unrealised),
+        "cumRealisedPnl": amount_text(account.wallet - account.opening),
+        "bonus": "0",
+        "collateralSwitch": True,
+        "marginCollateral": True,
+        "locked": "0",
+        "spotHedgingQty": "0",
+        "spotBorrow": "0",
+    }
+
+
+def entry_row(entry: Entry, instrument: Instrument) -> Row:
+    """A row of /v5/account/transaction-log."""
+    return {
+        "transSubType": "",
+        "id": f"{entry.account}_{entry.symbol}_{entry.number}",
+        "symbol": entry.symbol,
+        "side": SIDES[entry.side],
+        "funding": amount_text(entry.funding) if entry.kind == "SETTLEMENT" else "",
+        "orderLinkId": entry.link_id,
+        "orderId": entry.order_id,
+        "fee": amount_text(entry.fee),
+        "change": amount_text(entry.change),
+        "cashFlow": amount_text(entry.cash_flow),
+        "transactionTime": ms_text(entry.at),
+        "type": entry.kind,
+        "feeRate": rate_text(entry.fee_rate_e8),
+        "bonusChange": "",
+        "size": instrument.plain_qty(entry.position_lots),
+        "qty": instrument.plain_qty(entry.lots),
+        "cashBalance": amount_text(entry.balance),
+        "currency": "USDT",
+        "category": "linear",
+        "tradePrice": instrument.plain_price(entry.ticks),
+        "tradeId": entry.trade_id,
+        "extraFees": "",
+    }
+
+
+def closed_pnl_row(order: Order, instrument: Instrument, leverage_e2: int) -> Row:
+    """A row of /v5/position/closed-pnl for an order that closed something."""
+    price, qty = instrument.plain_price, instrument.plain_qty
+    return {
+        "symbol": order.symbol,
+        "orderId": order.order_id,
+        "orderType": order.kind,
+        "side": SIDES[order.side],
+        "qty": qty(order.lots),
+        "orderPrice": price(order.ticks),
+        "execType": "Trade",
+        "closedSize": qty(order.closed_lots),
+        "cumEntryValue": amount_text(order.entry_value),
+        "avgEntryPrice": instrument.average_text(order.entry_value, order.closed_lots),
+        "cumExitValue": amount_text(order.exit_value),
+        "avgExitPrice": instrument.average_text(order.exit_value, order.closed_lots),
+        "closedPnl": amount_text(order.closed_pnl),
+        "fillCount": str(order.fills),
+        "leverage": _plain(Decimal(leverage_e2) / 100),
+        "openFee": "0",
+        "closeFee": amount_text(order.cum_fee),
+        "createdTime": ms_text(order.created_at),
+        "updatedTime": ms_text(order.updated_at),
+    }
+
+
+def _ratio(part: int, whole: int) -> str:
+    return amount_text(part * RATE_SCALE // max(1, whole)) if part else "0"
+
+
+def _plain(value: Decimal) -> str:
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
