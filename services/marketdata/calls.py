@@ -1,0 +1,56 @@
+"""Requests to the venue's public side, as data in the state: what is under way and how it is written on the wire."""
+
+from __future__ import annotations
+
+import msgspec
+
+from libs.bybit import rest
+from libs.common.decider import Request
+from services.marketdata.bars import MOST_ROWS, Gap
+from services.marketdata.config import NS_PER_MS, venue_code
+
+INSTRUMENT, HISTORY, RESUBSCRIBE = "instrument", "history", "resubscribe"
+
+
+class Call(msgspec.Struct):
+    """`kind`: `instrument`, `history` (with `gap`) or `resubscribe` (a WebSocket topic, not a REST call)."""
+
+    number: int
+    kind: str
+    symbol: str
+    asked_at: int
+    gap: Gap | None = None
+    attempts: int = 1
+
+
+class Calls(msgspec.Struct):
+    """`pending` by number; numbers rise and are never used again."""
+
+    number: int = 0
+    pending: dict[int, Call] = {}
+    sent: int = 0
+    failed: int = 0
+    """REST calls since the last heartbeat, and those of them that failed."""
+
+    def add(self, kind: str, symbol: str, now: int, gap: Gap | None = None, attempts: int = 1) -> None:
+        self.number += 1
+        self.sent += kind != RESUBSCRIBE
+        self.pending[self.number] = Call(self.number, kind, symbol, now, gap, attempts)
+
+    def has(self, kind: str, symbol: str) -> bool:
+        return any(call.kind == kind and call.symbol == symbol for call in self.pending.values())
+
+    def drop(self, kind: str, symbol: str) -> None:
+        for call in [call for call in self.pending.values() if call.kind == kind and call.symbol == symbol]:
+            del self.pending[call.number]
+
+
+def request(call: Call, category: str, depth: int) -> Request:
+    """A call as the driver sends it. WS targets read `resubscribe:<topic>`."""
+    if call.kind == RESUBSCRIBE:
+        return Request(call.number, "WS", f"resubscribe:orderbook.{depth}.{call.symbol}", private=False)
+    if call.gap is None:
+        return rest.instruments(category, call.symbol).numbered(call.number)
+    gap, code = call.gap, venue_code(call.gap.span)
+    start_ms, end_ms = gap.start_at // NS_PER_MS, gap.end_at // NS_PER_MS - 1
+    return rest.kline(call.symbol, code, start_ms, end_ms, MOST_ROWS, category).numbered(call.number)

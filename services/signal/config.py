@@ -1,0 +1,59 @@
+"""[signal]: which strategies run, on what, and with which priors. `[signal.strategies.<name>]` adds one.
+
+The table's name is the strategy's name in every event. Its `kind` is a shipped strategy (`threshold`, `trend`,
+`mean_reversion`; left out: the name itself) or `module:Class` of your own. What a table leaves out is the class's default.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+INTERVALS_MS: dict[str, int] = {
+    "1m": 60_000,
+    "3m": 180_000,
+    "5m": 300_000,
+    "15m": 900_000,
+    "30m": 1_800_000,
+    "1h": 3_600_000,
+    "2h": 7_200_000,
+    "4h": 14_400_000,
+    "6h": 21_600_000,
+    "12h": 43_200_000,
+    "1d": 86_400_000,
+}
+
+Value = bool | int | float | str
+
+
+class StrategyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One strategy. Empty or None: as the class says."""
+
+    kind: str = ""
+    enabled: bool = True
+    symbols: tuple[str, ...] = ()
+    interval: str = ""
+    """Candle interval it decides on, e.g. "4h"; marketdata must publish it."""
+    parameters: dict[str, Value] = {}
+    """The strategy's own Parameters, by name."""
+
+    def __post_init__(self) -> None:
+        if self.interval and self.interval not in INTERVALS_MS:
+            raise ValueError(f"interval: expected one of {', '.join(INTERVALS_MS)}, was {self.interval!r}")
+
+
+class SignalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of the signal service."""
+
+    strategies: dict[str, StrategyConfig] = msgspec.field(
+        default_factory=lambda: {name: StrategyConfig() for name in ("threshold", "trend", "mean_reversion")}
+    )
+    min_change: float = 0.1
+    """A new target of the same sign is published when it moved at least this far."""
+    fresh_bars: float = 1.0
+    """A candle that is known later than this many of its own lengths after its end moves features, and publishes nothing."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_change <= 1:
+            raise ValueError(f"min_change: expected above 0 and at most 1, was {self.min_change}")
+        if any("|" in name or not name for name in self.strategies):
+            raise ValueError("strategies: expected names that are not empty and hold no '|'")
