@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from services.risk.app import main
+
+main()

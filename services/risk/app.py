@@ -1,0 +1,61 @@
+"""Composition of the risk service: settings, core, the seal on every approval, the gate set in the commit of every halt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from libs.common import seal
+from libs.common.bus import Log
+from libs.common.errors import SettingsError
+from libs.common.events import Event, OrderIntent
+from libs.common.service import run
+from libs.common.settings import service_settings
+from libs.common.stepper import Finish
+from services.risk.config import RiskConfig
+from services.risk.core import RiskCore
+from services.risk.modes import gate_changes
+
+
+def read_seal_key(path: Path) -> str:
+    """The private key (64 hex digits) of a file that only its owner may read. Raises SettingsError."""
+    try:
+        mode, text = path.stat().st_mode & 0o777, path.read_text(encoding="ascii").strip()
+        seal.public_of(text)
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"expected run.seal_key_file to hold 64 hex digits of an Ed25519 key, was {path}: {type(error).__name__}"
+        ) from None
+    if mode & 0o077:
+        raise SettingsError(f"expected {path} to be readable by its owner alone, was mode {mode:o}; chmod 600 it")
+    return text
+
+
+def sealer(private_key: str, key_id: str) -> Callable[[Log], Finish]:
+    """What the shell adds to every approval: the writer's epoch, the key's id, the seal over exactly that order."""
+
+    def for_log(log: Log) -> Finish:
+        def finish(event: Event) -> Event:
+            if not isinstance(event, OrderIntent):
+                return event
+            return seal.sign(private_key, msgspec.structs.replace(event, epoch=log.epoch, key_id=key_id))
+
+        return finish
+
+    return for_log
+
+
+def main() -> None:
+    settings, config = service_settings("risk", RiskConfig)
+    if not settings.run.seal_key_file:
+        raise SettingsError("expected run.seal_key_file to name risk's private seal key, was empty; set it")
+    key = read_seal_key(settings.path(settings.run.seal_key_file))
+    run(
+        RiskCore(config),
+        settings,
+        finish=sealer(key, settings.run.seal_key_id),
+        gate=gate_changes,
+        secrets=(key,),
+    )

@@ -1,0 +1,42 @@
+"""The risk service: every signal judged, every limit watched, every exit let through. Pure: records in, events out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from libs.common.decider import Core, Linked
+from libs.common.events import Event
+from libs.common.record import GapFound, Record, Started
+from libs.common.streams import RISK, outputs_of
+from services.risk import facts, reactions, valuation
+from services.risk.config import STAGE_SHARES, RiskConfig
+from services.risk.state import RiskState
+
+TIMELESS = frozenset(("command", *outputs_of(RISK)))
+"""Streams whose `at` says nothing of the book's time: an operator's clock, and echoes."""
+
+
+class RiskCore(Core):
+    """Looks the handler of a record's type up: `facts.LEARN` to evolve, `reactions.REACT` to decide."""
+
+    service: ClassVar[str] = RISK
+    State: ClassVar[Any] = RiskState
+    state: RiskState
+
+    def __init__(self, config: RiskConfig) -> None:
+        self.config = config
+        self.state = RiskState(limits=config.limits, stage=config.stage, share=STAGE_SHARES[config.stage])
+        valuation.set_ratios(self.state)
+
+    def evolve(self, record: Record) -> None:
+        body = record.body
+        if record.stream not in TIMELESS and not isinstance(body, Started | GapFound):
+            facts.advance(self.state, self.config, record.at)
+        learn = facts.LEARN.get(type(body))
+        if learn is not None:
+            learn(self.state, self.config, body, record)
+
+    def decide(self, record: Record) -> Iterator[Event | Linked]:
+        react = reactions.REACT.get(type(record.body))
+        return react(self.state, self.config, record.body, record) if react is not None else iter(())

@@ -1,0 +1,94 @@
+"""A draft of an order that adds risk, and the book around it as the size limits see it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from libs.common.events import LimitUse
+from libs.common.values import Side
+from services.risk import kernel
+from services.risk.state import Market, RiskState
+
+PPM = Decimal("0.000001")
+
+
+class Use(msgspec.Struct, frozen=True):
+    """One limit, judged."""
+
+    use: LimitUse
+    breached: bool
+    detail: str = ""
+
+
+class Exposure(msgspec.Struct):
+    """The book around one symbol, open orders at the worse of mark and order price. Lots and units."""
+
+    lots: int = 0
+    mark_units: int = 0
+    open_buys: int = 0
+    open_sells: int = 0
+    buy_units: int = 0
+    sell_units: int = 0
+    gross_others_units: int = 0
+    net_long_units: int = 0
+    """Net exposure of the book if every open buy and no open sell fills."""
+    net_short_units: int = 0
+
+
+class Draft(msgspec.Struct):
+    """An order that adds risk, before it is judged. `lots` is what it asks for; `assess` may shrink it."""
+
+    strategy: str
+    symbol: str
+    side: Side
+    lots: int
+    price: Decimal
+    touch: Decimal
+    """The price it meets: best ask for a buy, best bid for a sell."""
+    lot_units: int
+    """Value of one lot at the worse of mark and order price."""
+    age_ms: int = 0
+    ttl_ms: int = 1
+    is_allowed: bool = False
+    rests: bool = False
+    """Whether it may stay in the venue's book."""
+    kelly: Decimal = Decimal(0)
+    exposure: Exposure = msgspec.field(default_factory=Exposure)
+
+
+def exposure(state: RiskState, symbol: str) -> Exposure:
+    """Fold positions and open orders, once per draft."""
+    result = Exposure()
+    opened: dict[str, list[int]] = {name: [0, 0, 0, 0] for name in state.markets}
+    for order in state.orders.values():
+        if not order.reduce_only and order.symbol in opened:
+            side = 0 if order.sign > 0 else 1
+            worth = max(order.lot_units, state.markets[order.symbol].mark_units)
+            opened[order.symbol][side] += order.open_lots
+            opened[order.symbol][2 + side] += order.open_lots * worth
+    for name, market in state.markets.items():
+        lots, (buys, sells, buy_units, sell_units) = state.ledger.lots(name), opened[name]
+        result.net_long_units += lots * market.mark_units + buy_units
+        result.net_short_units += sell_units - lots * market.mark_units
+        if name == symbol:
+            result.lots, result.mark_units, result.open_buys, result.open_sells = lots, market.mark_units, buys, sells
+            result.buy_units, result.sell_units = buy_units, sell_units
+        else:
+            result.gross_others_units += kernel.worst_value(lots, market.mark_units, buy_units, sell_units)
+    return result
+
+
+def minimum_lots(market: Market, lot_units: int) -> int:
+    """Least lots the venue takes at this value of a lot: quantity and notional, on the venue's step."""
+    by_value = kernel.ceil_div(market.min_notional_units, lot_units) if lot_units > 0 else 0
+    least = max(market.min_lots, by_value, market.step)
+    return kernel.ceil_div(least, market.step) * market.step
+
+
+def ratio(part: int, whole: int, share: Decimal) -> Decimal:
+    """`part / (share x whole)` to 1e-6, never negative; 0 when there is nothing to divide by."""
+    if part <= 0 or whole <= 0 or share <= 0:
+        return Decimal(0)
+    return (Decimal(part) / (share * whole)).quantize(PPM)

@@ -1,0 +1,294 @@
+"""A signal's one decision: an order, sized and judged, or a refusal that names the limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from functools import partial
+
+import msgspec
+
+from libs.common.decider import Linked
+from libs.common.events import CancelIntent, Event, OrderIntent, OrderRefused, Purpose, Reason, Signal, TimeInForce
+from libs.common.record import Record
+from libs.common.values import Side
+from services.risk import exits, halts, limits, pricing, sizing
+from services.risk.config import EntryStyle, RiskConfig
+from services.risk.draft import Draft, Use
+from services.risk.exits import Exit
+from services.risk.orders import link_id, rests
+from services.risk.state import NS_PER_MS, Pending, Repeat, RiskState, pair, strategy_scope
+
+HUGE = Decimal(10) ** 12
+NAME_LENGTH = 64
+DISABLING = (Reason.SIGNAL_REPEATS, Reason.FILLS_PER_MINUTE)
+"""Limits whose breach disables the strategy until it is resumed."""
+
+
+class Size(msgspec.Struct, frozen=True):
+    """Kelly size of a whole position: lots, and the fraction of capital at risk."""
+
+    lots: int
+    kelly: Decimal
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What a signal asks to add: its id and instant, lots, the Kelly fraction behind them."""
+
+    seed: str
+    at: int
+    lots: int
+    kelly: Decimal
+
+
+def is_wellformed(event: Signal) -> bool:
+    """Finite, sane numbers in their ranges; anything else is refused MALFORMED and counted."""
+    numbers = (event.target, event.p, event.payoff, event.stop_distance, event.score)
+    return (
+        all(n.is_finite() and abs(n) < HUGE for n in numbers)
+        and abs(event.target) <= 1
+        and 0 < event.p < 1
+        and event.payoff > 0
+        and event.stop_distance > 0
+        and event.horizon_ms > 0
+        and 0 < len(event.strategy) <= NAME_LENGTH
+    )
+
+
+def is_allowed(state: RiskState, config: RiskConfig, strategy: str, symbol: str, model: str) -> bool:
+    allow = config.allow.get(strategy)
+    return (
+        allow is not None
+        and symbol in allow.symbols
+        and state.stage in allow.stages
+        and model not in state.blocked_models
+    )
+
+
+def on_signal(state: RiskState, config: RiskConfig, event: Signal, record: Record) -> None:
+    """Remember the last words of an allowed strategy, and the second half of a reversal."""
+    allow = config.allow.get(event.strategy)
+    if (
+        allow is None
+        or event.symbol not in allow.symbols
+        or event.symbol not in state.markets
+        or not is_wellformed(event)
+    ):
+        return
+    key = pair(event.strategy, event.symbol)
+    words = f"{event.target}|{event.p}|{event.payoff}|{event.stop_distance}|{event.score}"
+    last = state.repeats.get(key)
+    if last is None or last.words != words:
+        state.repeats[key] = Repeat(words, record.id, record.at)
+    else:
+        last.is_duplicate = record.id == last.signal_id or record.at == last.at
+        last.signal_id, last.at = record.id, record.at
+    state.pending.pop(key, None)
+    held, direction = state.ledger.stake_lots(event.strategy, event.symbol), (event.target > 0) - (event.target < 0)
+    if held * direction < 0:
+        state.pending[key] = Pending(
+            event.strategy, event.symbol, event.target, event.p, event.payoff, event.stop_distance, event.model,
+            record.id, record.at, record.seq, record.correlation,
+        )  # fmt: skip
+    task = state.tasks.get(key)
+    if held * direction > 0 and task is not None and task.purpose is Purpose.EXIT:
+        del state.tasks[key]
+
+
+def on_refused(state: RiskState, event: OrderRefused) -> None:
+    state.refusals[event.reason] = state.refusals.get(event.reason, 0) + 1
+    state.pending.pop(pair(event.strategy, event.symbol), None)
+
+
+def ttl_ms(state: RiskState, config: RiskConfig) -> int:
+    return max(config.signal_ttl_ms, 3 * state.window_ns // NS_PER_MS)
+
+
+# --- deciding --------------------------------------------------------------------------------------------------------
+
+
+def decided(state: RiskState, config: RiskConfig, event: Signal, record: Record) -> Iterator[Event]:
+    """Exactly one order or refusal (cancels and a halt may come with it)."""
+    if not is_wellformed(event):
+        yield refused(event.strategy[:NAME_LENGTH], event.symbol[:NAME_LENGTH], Reason.MALFORMED)
+        return
+    if event.symbol not in state.markets:
+        yield refused(event.strategy, event.symbol[:NAME_LENGTH], Reason.UNKNOWN_SYMBOL)
+        return
+    held = state.ledger.stake_lots(event.strategy, event.symbol)
+    direction = (event.target > 0) - (event.target < 0)
+    if direction == 0 or held * direction < 0:
+        yield from _cancel_resting(state, event.strategy, event.symbol)
+    if held * direction < 0 or (held != 0 and direction == 0):
+        yield from _leave(state, config, event, record, abs(held))
+    elif direction == 0:
+        yield refused(event.strategy, event.symbol, Reason.NO_CHANGE)
+    else:
+        yield from _resize(state, config, event, record, abs(held))
+
+
+def pending_entries(state: RiskState, config: RiskConfig) -> Iterator[Event | Linked]:
+    """Second halves of reversals whose first half is done: flat, nothing under way, signal unexpired."""
+    for key, pending in list(state.pending.items()):
+        busy = any(o.strategy == pending.strategy and o.symbol == pending.symbol for o in state.orders.values())
+        if busy or exits.held(state, key) != 0:
+            continue
+        signal = Signal(
+            strategy=pending.strategy, symbol=pending.symbol, target=pending.target, p=pending.p, payoff=pending.payoff,
+            stop_distance=pending.stop_distance, horizon_ms=1, model=pending.model,
+        )  # fmt: skip
+        size = limits.guarded(partial(sized, state, config, signal), lambda use: use)
+        if isinstance(size, Use):
+            made = _failed(state, config, signal, size)
+        else:
+            made = _enter(state, config, signal, Wanted(pending.signal_id, pending.at, size.lots, size.kelly))
+        for event in made:
+            yield Linked(event, ("signal", pending.seq), pending.correlation)
+
+
+def drop_expired(state: RiskState, config: RiskConfig) -> None:
+    """Forget reversals whose signal is too old to enter on."""
+    oldest = state.now - ttl_ms(state, config) * NS_PER_MS
+    for key in [k for k, p in state.pending.items() if p.at <= oldest]:
+        del state.pending[key]
+
+
+def _cancel_resting(state: RiskState, strategy: str, symbol: str) -> Iterator[Event]:
+    for order in list(state.orders.values()):
+        if order.strategy == strategy and order.symbol == symbol and not order.reduce_only and rests(order):
+            yield CancelIntent(order_link_id=order.order_link_id, symbol=symbol, reason="superseded")
+
+
+def _resize(state: RiskState, config: RiskConfig, event: Signal, record: Record, held: int) -> Iterator[Event]:
+    """Toward the sized position, on the side that is held or from flat; a small change is left alone."""
+    size = limits.guarded(partial(sized, state, config, event), lambda use: use)
+    if isinstance(size, Use):
+        yield from _failed(state, config, event, size)
+    elif held and size.lots and abs(size.lots - held) < config.min_resize * size.lots:
+        yield refused(event.strategy, event.symbol, Reason.NO_CHANGE)
+    elif 0 < size.lots < held:
+        yield from _leave(state, config, event, record, held - size.lots)
+    else:
+        yield from _enter(state, config, event, Wanted(record.id, record.at, max(size.lots - held, 0), size.kelly))
+
+
+def sized(state: RiskState, config: RiskConfig, event: Signal) -> Size | Use:
+    kelly = sizing.kelly_e8(event.p, event.payoff, config.kelly_fraction)
+    share = state.allocation.get(event.strategy, Decimal(0))
+    drift = state.drift.get(event.strategy, Decimal(1))
+    at_risk = sizing.risk_units(state.capital_units(), share, kelly, event.target, drift)
+    lots = sizing.lots_at_risk(at_risk, state.ledger.lot_units(event.symbol, event.stop_distance))
+    return Size(sizing.floor_step(lots, state.markets[event.symbol].step), Decimal(kelly).scaleb(-8))
+
+
+def _leave(state: RiskState, config: RiskConfig, event: Signal, record: Record, lots: int) -> Iterator[Event]:
+    """Close `lots` of the stake: reduce-only as far as the book holds that side, else an entry like any other."""
+    strategy, symbol = event.strategy, event.symbol
+    sign = -1 if state.ledger.stake_lots(strategy, symbol) > 0 else 1
+    task = state.tasks.get(pair(strategy, symbol))
+    if state.liquidating:
+        yield refused(strategy, symbol, Reason.MODE, "LIQUIDATING: only risk's own orders pass")
+    elif task is not None and task.order_link_id in state.orders:
+        yield refused(strategy, symbol, Reason.IN_FLIGHT)
+    elif state.ledger.lots(symbol) * sign >= 0:
+        # Not a new bet but the end of one, so no Kelly size; every other limit counts.
+        wanted = Wanted(record.id, record.at, lots, Decimal(1))
+        yield from _judged(state, config, event, wanted, exits.side_of(sign))
+    else:
+        possible = exits.reducible(state, symbol, lots, sign)
+        order = exits.intent(state, config, record.id, Exit(strategy, symbol, Purpose.EXIT, possible, sign))
+        if order is None:
+            yield refused(strategy, symbol, Reason.IN_FLIGHT if possible == 0 else Reason.NO_MARKET)
+            return
+        yield from exits.clear_way(state, order)
+        yield order
+
+
+def _enter(state: RiskState, config: RiskConfig, event: Signal, wanted: Wanted) -> Iterator[Event]:
+    """Judge an order that adds risk."""
+    side = Side.BUY if event.target > 0 else Side.SELL
+    yield from _judged(state, config, event, wanted, side)
+
+
+def _judged(state: RiskState, config: RiskConfig, event: Signal, wanted: Wanted, side: Side) -> Iterator[Event]:
+    draft = limits.guarded(partial(drafted, state, config, event, wanted, side), lambda use: use)
+    if isinstance(draft, Use):
+        yield from _failed(state, config, event, draft)
+        return
+    verdict = limits.assess(state, draft)
+    use = verdict.binding
+    if use is None:
+        yield entry(state, config, event, wanted.seed, draft, verdict)
+        return
+    if use.use.name is Reason.EXCEPTION:
+        yield from _failed(state, config, event, use)
+        return
+    yield OrderRefused(
+        strategy=event.strategy,
+        symbol=event.symbol,
+        reason=use.use.name,
+        measured=use.use.measured,
+        limit=use.use.limit,
+        side=side,
+        qty=state.ledger.grids[event.symbol].quantity(wanted.lots),
+        detail=use.detail,
+        limits=verdict.uses,
+    )
+    if use.use.name in DISABLING:
+        yield from halts.halt(state, config, use, strategy_scope(event.strategy))
+
+
+def _failed(state: RiskState, config: RiskConfig, event: Signal, use: Use) -> Iterator[Event]:
+    """A limit or the sizing could not be computed: no order, and the book halts."""
+    yield refused(event.strategy, event.symbol, Reason.EXCEPTION, use.detail)
+    yield from halts.halt(state, config, use)
+
+
+def drafted(state: RiskState, config: RiskConfig, event: Signal, wanted: Wanted, side: Side) -> Draft | Use:
+    market, force = state.markets[event.symbol], style_of(config, event.strategy).time_in_force
+    price = pricing.entry_price(market, side, force, config.slippage, state.limits.entry_collar)
+    return Draft(
+        strategy=event.strategy,
+        symbol=event.symbol,
+        side=side,
+        lots=wanted.lots,
+        price=price,
+        touch=pricing.touch(market, side),
+        lot_units=max(state.ledger.lot_units(event.symbol, price), market.mark_units),
+        age_ms=(state.now - wanted.at) // NS_PER_MS,
+        ttl_ms=ttl_ms(state, config),
+        is_allowed=is_allowed(state, config, event.strategy, event.symbol, event.model),
+        rests=force is not TimeInForce.IOC,
+        kelly=wanted.kelly,
+    )
+
+
+def entry(
+    state: RiskState, config: RiskConfig, event: Signal, seed: str, draft: Draft, verdict: limits.Verdict
+) -> OrderIntent:
+    style = style_of(config, event.strategy)
+    force = style.time_in_force
+    return OrderIntent(
+        order_link_id=link_id(seed, Purpose.ENTRY, pair(event.strategy, event.symbol)),
+        strategy=event.strategy,
+        symbol=event.symbol,
+        side=draft.side,
+        qty=state.ledger.grids[event.symbol].quantity(verdict.lots),
+        price=draft.price,
+        time_in_force=force,
+        reduce_only=False,
+        purpose=Purpose.ENTRY,
+        expires_at=state.now + config.intent_ttl_ms * NS_PER_MS,
+        limits_version=state.limits_version,
+        stop_distance=event.stop_distance,
+        cancel_after_ms=0 if force is TimeInForce.IOC else style.ttl_ms,
+        limits=verdict.uses,
+    )
+
+
+def style_of(config: RiskConfig, strategy: str) -> EntryStyle:
+    return config.entry.get(strategy) or EntryStyle()
+
+
+def refused(strategy: str, symbol: str, reason: Reason, detail: str = "") -> OrderRefused:
+    return OrderRefused(strategy=strategy, symbol=symbol, reason=reason, detail=detail)

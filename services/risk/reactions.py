@@ -1,0 +1,193 @@
+"""What follows from each type of record: one generator a type, yielding events and changing nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from libs.common import events as e
+from libs.common.decider import Linked
+from libs.common.events import Event, Mode, Purpose, Reason
+from libs.common.portfolio import OWN
+from libs.common.record import GapFound, Record, Started, Timer
+from libs.common.streams import RISK
+from services.risk import commands, entries, exits, halts, limits, modes, valuation
+from services.risk.config import STAGE_SHARES, RiskConfig
+from services.risk.state import BOOK, NS_PER_MS, NS_PER_S, RiskState, strategy_scope
+
+Outputs = Iterator[Event | Linked]
+React = Callable[[RiskState, RiskConfig, Any, Record], Outputs]
+
+VENUE_RESETS = ("venue_reset", "incarnation")
+"""Kinds of Mismatch that say the venue lost its state."""
+
+BEAT_NS = 5 * NS_PER_S
+
+
+def _halt(state: RiskState, config: RiskConfig, reason: Reason, detail: str) -> Outputs:
+    yield from halts.halt(state, config, halts.fact(reason, detail))
+
+
+def on_price(state: RiskState, config: RiskConfig, body: e.Tick | e.Reference, record: Record) -> Outputs:
+    if limits.loss_reached(state):
+        yield from halts.watched(state, config)
+    if state.conditions:
+        yield from halts.transients(state, config)
+    if state.stops:
+        yield from exits.stops(state, config, record, body.symbol)
+    if config.auto_arm:
+        yield from _armed(state, config)
+
+
+def on_time(state: RiskState, config: RiskConfig, body: Event, record: Record) -> Outputs:
+    if state.conditions:
+        yield from halts.transients(state, config)
+    if state.blocks:
+        yield from halts.clearings(state, config)
+    if state.orders:
+        yield from halts.sweeps(state)
+    yield from exits.retries(state, config, record)
+    yield from exits.slices(state, config, record)
+    if state.pending:
+        yield from entries.pending_entries(state, config)
+    if state.is_new_minute:
+        yield valuation.marked(state)
+    if state.is_new_minute or (isinstance(body, Timer) and state.now - state.beat_at >= BEAT_NS):
+        yield e.Heartbeat(service=RISK, commits=state.steps)
+
+
+def on_order_ended(state: RiskState, config: RiskConfig, body: Event, record: Record) -> Outputs:
+    if state.pending:
+        yield from entries.pending_entries(state, config)
+
+
+def on_ledger(state: RiskState, config: RiskConfig, body: Any, record: Record) -> Outputs:
+    """After the ledger moved: losses, the strategy's pace, the second half of a reversal, a mark."""
+    yield from halts.watched(state, config)
+    if isinstance(body, e.Fill) and body.strategy != OWN and body.purpose is Purpose.ENTRY:
+        count, limit = limits.orders_filled(state, body.strategy), state.limits.fills_per_minute
+        if count >= limit:
+            use = limits.reached(Reason.FILLS_PER_MINUTE, Decimal(count), limit)
+            yield from halts.halt(state, config, use, strategy_scope(body.strategy))
+    if state.pending:
+        yield from entries.pending_entries(state, config)
+    yield valuation.marked(state)
+
+
+def on_reconciled(state: RiskState, config: RiskConfig, body: e.Reconciled, record: Record) -> Outputs:
+    yield from halts.clearings(state, config)
+    yield from _armed(state, config)
+
+
+def _armed(state: RiskState, config: RiskConfig) -> Outputs:
+    """Resume a fresh book by itself: simulator only, once, when it is reconciled and has a market."""
+    born = state.blocks.get(f"{BOOK}/{Reason.BORN}")
+    if not config.auto_arm or born is None or not (state.reconciled and state.funded):
+        return
+    fresh_ns = max(int(state.limits.feed_silence) * NS_PER_MS, 3 * state.window_ns)
+    if any(m.mark_units > 0 and m.tick_at and state.now - m.tick_at <= fresh_ns for m in state.markets.values()):
+        yield modes.resumption(state, born, "auto_arm")
+        yield valuation.marked(state)
+
+
+def on_mismatch(state: RiskState, config: RiskConfig, body: e.Mismatch, record: Record) -> Outputs:
+    detail = f"{body.kind} {body.symbol}: ours {body.ours}, venue {body.venue}"
+    if body.kind in VENUE_RESETS:
+        yield from _halt(state, config, Reason.VENUE_RESET, detail)
+    elif not body.healed:
+        yield from _halt(state, config, Reason.MISMATCH, detail)
+
+
+def on_foreign(state: RiskState, config: RiskConfig, body: e.ForeignOrder, record: Record) -> Outputs:
+    yield from _halt(state, config, Reason.FOREIGN_ORDER, f"{body.symbol} {body.side} {body.qty} {body.order_id}")
+
+
+def on_flat(state: RiskState, config: RiskConfig, body: e.FlatConfirmed, record: Record) -> Outputs:
+    """The exchange is flat; liquidation ends when the ledger agrees."""
+    if state.liquidating and all(position.lots == 0 for position in state.ledger.positions.values()):
+        yield modes.liquidated(state)
+        yield valuation.marked(state)
+
+
+def on_heartbeat(state: RiskState, config: RiskConfig, body: e.Heartbeat, record: Record) -> Outputs:
+    if body.gap:
+        yield from _halt(state, config, Reason.GAP, f"{body.service} misses entries of {body.gap}")
+    for index, name in enumerate(("code", "config")):
+        found = sorted({hashes[index] for hashes in state.peers.values() if hashes[index]})
+        if len(found) > 1:
+            yield from _halt(state, config, Reason.HASH, f"{name}: {', '.join(found)}")
+    yield from halts.watched(state, config)
+    yield from halts.transients(state, config)
+
+
+def on_drift(state: RiskState, config: RiskConfig, body: e.DriftMeasured, record: Record) -> Outputs:
+    if state.drift[body.strategy] == 0 and body.model and body.model not in state.blocked_models:
+        yield e.ModelBlocked(model=body.model, reason="drift")
+
+
+def on_started(state: RiskState, config: RiskConfig, body: Started, record: Record) -> Outputs:
+    """A fresh book is born halted; an existing one takes over what the file tightens."""
+    file, stage = msgspec.structs.asdict(config.limits), config.stage
+    if body.fresh:
+        yield e.Halted(reason=Reason.BORN, measured=Decimal(0), limit=Decimal(0), scope=BOOK, mode=Mode.HALTED)
+        yield e.LimitChanged(version=1, limits=file, operator="file")
+        yield e.CapitalAllocated(shares=dict(config.allocation))
+        yield e.StageChanged(stage=stage, share=STAGE_SHARES[stage], operator="file")
+        return
+    tighter = {name: min(value, file[name]) for name, value in msgspec.structs.asdict(state.limits).items()}
+    if tighter != msgspec.structs.asdict(state.limits):
+        yield e.LimitChanged(version=state.limits_version + 1, limits=tighter, operator="file")
+
+
+def on_command(state: RiskState, config: RiskConfig, body: e.Command, record: Record) -> Outputs:
+    yield from commands.decided(state, config, body)
+    if isinstance(body, e.LimitChange):
+        yield from halts.watched(state, config)
+        yield from halts.transients(state, config)
+    yield from exits.slices(state, config, record)
+
+
+def on_signal(state: RiskState, config: RiskConfig, body: e.Signal, record: Record) -> Outputs:
+    yield from entries.decided(state, config, body, record)
+
+
+def on_feed_down(state: RiskState, config: RiskConfig, body: e.FeedDown, record: Record) -> Outputs:
+    yield from halts.transients(state, config)
+
+
+def on_accepted(state: RiskState, config: RiskConfig, body: e.OrderAccepted, record: Record) -> Outputs:
+    yield from halts.watched(state, config)
+
+
+def on_gap(state: RiskState, config: RiskConfig, body: GapFound, record: Record) -> Outputs:
+    yield from _halt(state, config, Reason.GAP, body.stream)
+
+
+REACT: dict[type[Event], React] = {
+    e.Tick: on_price,
+    e.Reference: on_price,
+    e.FeedDown: on_feed_down,
+    e.Instant: on_time,
+    Timer: on_time,
+    Started: on_started,
+    GapFound: on_gap,
+    e.Signal: on_signal,
+    e.OrderAccepted: on_accepted,
+    e.OrderRejected: on_order_ended,
+    e.OrderCancelled: on_order_ended,
+    e.OrderResolved: on_order_ended,
+    e.Fill: on_ledger,
+    e.FundingPaid: on_ledger,
+    e.PositionAdjusted: on_ledger,
+    e.CashMoved: on_ledger,
+    e.Reconciled: on_reconciled,
+    e.Mismatch: on_mismatch,
+    e.ForeignOrder: on_foreign,
+    e.FlatConfirmed: on_flat,
+    e.Heartbeat: on_heartbeat,
+    e.DriftMeasured: on_drift,
+    **dict.fromkeys(e.Command.__subclasses__(), on_command),
+}
