@@ -1,0 +1,287 @@
+"""Execution's core: verified approvals become orders, and what the exchange says becomes facts. Pure; see decider.Core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from libs.bybit import rest
+from libs.common.decider import Core, Linked, Request
+from libs.common.events import (
+    AccountSnapshot,
+    AmendIntent,
+    CancelIntent,
+    CashMoved,
+    Event,
+    Fill,
+    FlatConfirmed,
+    ForeignOrder,
+    FundingPaid,
+    Halted,
+    Heartbeat,
+    Instant,
+    Mismatch,
+    Mode,
+    ModeChanged,
+    OrderAccepted,
+    OrderCancelled,
+    OrderIntent,
+    OrderRejected,
+    OrderResolved,
+    OrderSubmitted,
+    OrderUnknown,
+    PositionAdjusted,
+    Purpose,
+    Reconciled,
+    Resumed,
+    VenueMessage,
+)
+from libs.common.record import Record, Started, Timer
+from libs.common.streams import outputs_of
+from services.execution import approvals, facts, inbound, pursuit, reconcile, vitals
+from services.execution.calls import Kind
+from services.execution.config import ExecutionConfig
+from services.execution.inbound import News
+from services.execution.orders import Order, next_event
+from services.execution.state import KEEP_IDS, State, forget
+
+MS = 1_000_000
+OWN = frozenset(outputs_of("execution")) - {"venue"}
+"""Streams of our outputs; messages of the venue are inputs, although we record them."""
+BOOK = "book"
+CLOSED_MODES = (Mode.HALTED, Mode.LIQUIDATING)
+DUPLICATE = "DUPLICATE"
+HALTED = "HALTED"
+
+Output = Event | Linked
+
+
+class ExecutionCore(Core):
+    """Reads order-intent, halt, instrument, clock and what the exchange says; writes order, fill, account, health."""
+
+    service = "execution"
+    State = State
+
+    def __init__(self, config: ExecutionConfig) -> None:
+        self.config = config
+        self.state: State = State()
+        self._news = News()
+        self._checked: tuple[OrderIntent, approvals.VerifiedIntent | None] | None = None
+
+    # --- the contract ---------------------------------------------------------------------------------------------
+
+    def evolve(self, record: Record) -> None:
+        body, state = record.body, self.state
+        if isinstance(body, OrderIntent):
+            return  # decided before it is learnt: everything it leads to is in OrderSubmitted
+        state.now = max(state.now, record.at)
+        if record.stream not in OWN:
+            self._news = News()
+        state.ledger.apply(record)
+        match body:
+            case VenueMessage():
+                self._news = inbound.take(state, self.config, body)
+                state.calls.release(state.now)
+            case Instant() | Timer():
+                self._pass_time(tape=isinstance(body, Instant))
+            case Started():
+                self._start()
+            case Halted() | ModeChanged() | Resumed():
+                self._change_mode(record)
+            case CancelIntent():
+                self._cancel(body)
+            case AmendIntent():
+                self._amend(body)
+            case _:
+                self._learn_own(record)
+
+    def decide(self, record: Record) -> Iterator[Output]:
+        body = record.body
+        if isinstance(body, OrderIntent):
+            yield self._answer(body, max(self.state.now, record.at))
+            return
+        yield from self._report(self._news)
+        if isinstance(body, Instant | Timer) and vitals.due(
+            self.state.vitals, self.state.now, self.config.heartbeat_every_ms
+        ):
+            yield vitals.heartbeat(self.state.vitals, self.state.now)
+
+    def guards(self, record: Record) -> tuple[str, ...]:
+        """Entries need an open gate. One that would be turned down anyway needs none: its answer is a refusal."""
+        body = record.body
+        if not isinstance(body, OrderIntent) or body.purpose is not Purpose.ENTRY:
+            return ()
+        return () if self._refusal(body, max(self.state.now, record.at)) else approvals.scopes(body)
+
+    def refused(self, record: Record) -> Iterator[Output]:
+        body = record.body
+        if isinstance(body, OrderIntent):
+            yield OrderRejected(order_link_id=body.order_link_id, symbol=body.symbol, reason=HALTED)
+
+    def requests(self) -> list[Request]:
+        return self.state.calls.requests()
+
+    def calls(self, outputs: list[Record]) -> int:
+        """Creates that evolving these outputs would release at once."""
+        submitted = [r for r in outputs if isinstance(r.body, OrderSubmitted)]
+        return sum(self.state.calls.may_go("create", max(self.state.now, r.at), _is_urgent(r.body)) for r in submitted)
+
+    def expired(self, number: int, now: int) -> bool:
+        """Whether a request must not be sent any more at `now` (ns); asked by the shell just before sending."""
+        pending = self.state.calls.pending.get(number)
+        return pending is not None and 0 < pending.expires_at <= now
+
+    # --- approvals ------------------------------------------------------------------------------------------------
+
+    def _answer(self, intent: OrderIntent, now: int) -> Event:
+        reason = self._refusal(intent, now)
+        approval = None if reason else self._verified(intent)
+        if approval is None:
+            return OrderRejected(order_link_id=intent.order_link_id, symbol=intent.symbol, reason=reason or "SEAL")
+        grid = self.state.ledger.grids.get(intent.symbol) if self.config.attach_stops else None
+        return approvals.submission(approval, grid)
+
+    def _refusal(self, intent: OrderIntent, now: int) -> str:
+        """Why an approval becomes no order; "" when it may."""
+        if self._verified(intent) is None:
+            return "SEAL"
+        if intent.order_link_id in self.state.used:
+            return DUPLICATE
+        if now >= intent.expires_at:
+            return "EXPIRED"
+        if intent.purpose is Purpose.ENTRY:
+            modes = [self.state.halted[scope] for scope in approvals.scopes(intent) if scope in self.state.halted]
+            return "" if not modes else HALTED if any(mode in CLOSED_MODES for mode in modes) else modes[0].value
+        return "" if intent.reduce_only else "NOT_REDUCE_ONLY"
+
+    def _verified(self, intent: OrderIntent) -> approvals.VerifiedIntent | None:
+        """The seal is checked once an approval, although its guards and its answer both ask."""
+        if self._checked is None or self._checked[0] is not intent:
+            self._checked = (intent, approvals.verified(self.config.seal_keys, intent))
+        return self._checked[1]
+
+    # --- learning inputs --------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        state = self.state
+        if not state.reconciliation.born_ms:
+            state.reconciliation.born_ms = state.reconciliation.known_ms = state.now // MS
+        state.reconciliation.round = None
+        reconcile.begin(state, self.config)
+
+    def _pass_time(self, *, tape: bool) -> None:
+        state = self.state
+        state.instants += tape
+        for order in pursuit.on_time(state, self.config):
+            self._news.orders[order.link_id] = order
+        reconcile.begin_if_due(state, self.config, tape=tape)
+        state.calls.release(state.now)
+
+    def _change_mode(self, record: Record) -> None:
+        """Follow what the halt's own commit wrote to the gate: a scope is open in NORMAL alone."""
+        body, halted = record.body, self.state.halted
+        match body:
+            case Halted(scope=scope, mode=mode) | ModeChanged(scope=scope, new=mode) | Resumed(scope=scope, mode=mode):
+                pass
+            case _:
+                return
+        if mode is Mode.NORMAL:
+            halted.pop(scope, None)
+        else:
+            halted[scope] = mode
+        # A halt on top of a liquidation does not end it; only a change of mode does.
+        if mode is Mode.LIQUIDATING or not isinstance(body, Halted):
+            self._want_flat(scope, mode)
+        if isinstance(body, Halted) or mode in CLOSED_MODES:
+            for order in pursuit.resting_entries(self.state, scope):
+                self._drop(order, HALTED)
+
+    def _want_flat(self, scope: str, mode: Mode) -> None:
+        our = self.state.reconciliation
+        if scope != BOOK:
+            return
+        wanted = mode is Mode.LIQUIDATING
+        if wanted and not our.flat_wanted:
+            our.flat_after = our.rounds
+            reconcile.hurry(self.state)
+        our.flat_wanted = wanted
+
+    def _cancel(self, body: CancelIntent) -> None:
+        if body.order_link_id:
+            order = self.state.orders.get(body.order_link_id)
+            if order is not None:
+                self._drop(order, body.reason or "CANCELLED")
+            return
+        scope = f"symbol:{body.symbol}" if body.symbol else BOOK
+        for order in pursuit.resting_entries(self.state, scope):
+            self._drop(order, body.reason or "CANCELLED")
+
+    def _drop(self, order: Order, reason: str) -> None:
+        pursuit.cancel(self.state, self.config, order, reason)
+        self._news.orders[order.link_id] = order
+
+    def _amend(self, body: AmendIntent) -> None:
+        state, order = self.state, self.state.orders.get(body.order_link_id)
+        if order is not None and not order.venue_final:
+            call = rest.amend_order(order.link_id, order.symbol, body.qty, body.price)
+            state.calls.add(Kind.AMEND, call, order.link_id, state.now)
+
+    # --- learning our own events --------------------------------------------------------------------------------------
+
+    def _learn_own(self, record: Record) -> None:
+        body, state = record.body, self.state
+        match body:
+            case OrderSubmitted():
+                state.submit(body, record)
+                call = approvals.create_call(body)
+                state.calls.add(
+                    Kind.CREATE,
+                    call,
+                    body.order_link_id,
+                    state.now,
+                    urgent=_is_urgent(body),
+                    expires_at=body.expires_at,
+                )
+            case OrderRejected(reason=reason, order_link_id=link_id):
+                if reason != DUPLICATE:  # that one is about the approval, not about the order which bears the id
+                    state.use(link_id)
+                    state.advance(link_id, body, record.at)
+            case OrderAccepted():
+                vitals.acknowledged(state.vitals, body.ack_ms)
+                state.advance(body.order_link_id, body, record.at)
+            case OrderCancelled() | OrderUnknown() | OrderResolved():
+                state.advance(body.order_link_id, body, record.at)
+            case Fill():
+                state.fill(body)
+            case FundingPaid() | PositionAdjusted():
+                state.booked(body)
+            case ForeignOrder():
+                state.foreign[body.order_id] = record.at
+                forget(state.foreign, KEEP_IDS)
+            case AccountSnapshot() | CashMoved() | Mismatch() | Reconciled() | FlatConfirmed():
+                reconcile.learn(state, self.config, body)
+            case Heartbeat():
+                state.vitals.beat = record.at // (self.config.heartbeat_every_ms * MS)
+
+    # --- saying what follows --------------------------------------------------------------------------------------------
+
+    def _report(self, news: News) -> Iterator[Output]:
+        yield from self._judge(news.orders.values())
+        for done in news.executions:
+            if done.exec_id not in self.state.exec_ids:
+                yield from facts.of_execution(self.state, self.config, done)
+        yield from self._judge(news.orders.values())
+        for told in news.foreign:
+            if told.order_id not in self.state.foreign:
+                yield facts.foreign(told)
+        if news.round_done:
+            yield from reconcile.verdict(self.state, self.config)
+
+    def _judge(self, orders: Iterable[Order]) -> Iterator[Output]:
+        for order in orders:
+            while (event := next_event(order)) is not None:
+                yield facts.linked(event, order)
+
+
+def _is_urgent(body: Event) -> bool:
+    """Exits may use the whole create budget, entries leave a share of it for them."""
+    return isinstance(body, OrderSubmitted) and body.purpose is not Purpose.ENTRY

@@ -1,0 +1,255 @@
+"""What came from the exchange, taken into the state: replies by what was asked, frames by topic.
+
+Nothing here yields events. It updates what the venue told and collects in `News` what the core must look at next.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from libs.bybit import rest, wire
+from libs.bybit.errors import API_ERRORS, MAYBE_PLACED, REFUSED_UNREAD, Outcome
+from libs.common.events import VenueMessage
+from services.execution import pursuit, reconcile, vitals
+from services.execution.calls import Kind, Pending
+from services.execution.config import ExecutionConfig
+from services.execution.orders import Order, OrderState, learn, prove
+from services.execution.state import State, Stop, forget
+
+MS = 1_000_000
+KEEP_STOPS = 1_000
+LINEAR = "linear"
+
+
+class News:
+    """What one message brought, for `decide`; lives no longer than that."""
+
+    def __init__(self) -> None:
+        self.orders: dict[str, Order] = {}
+        """Orders of ours it said something about, by link id."""
+        self.executions: list[wire.Execution] = []
+        self.foreign: list[wire.Order] = []
+        self.round_done = False
+
+
+def take(state: State, config: ExecutionConfig, body: VenueMessage) -> News:
+    """Learn one message."""
+    news = News()
+    match body.channel:
+        case "private":
+            _frame(state, config, body, news)
+        case "reply" | "lost" | "unsent":
+            pending = state.calls.answered(body.request)
+            if pending is not None:
+                _answer(state, config, pending, body, news)
+        case "connected":
+            state.connected = True
+            reconcile.hurry(state)
+        case "disconnected":
+            state.connected = False
+    return news
+
+
+# --- frames -----------------------------------------------------------------------------------------------------------
+
+
+def _frame(state: State, config: ExecutionConfig, body: VenueMessage, news: News) -> None:
+    try:
+        frame = wire.frame_of(body.payload)
+        topic = frame.topic.partition(".")[0]
+        if topic == "order":
+            for order_row in wire.decode(list[wire.OrderRow], frame.data):
+                if order_row.category == LINEAR:
+                    see_order(state, config, wire.order_of(order_row), frame.sent_ms, news)
+        elif topic == "execution":
+            for row in wire.decode(list[wire.ExecutionRow], frame.data):
+                if row.category == LINEAR:
+                    see_execution(state, wire.execution_of(row), frame.sent_ms, news)
+        # position and wallet frames race with executions: the poll compares both instead.
+    except msgspec.DecodeError:
+        # A frame that we cannot read may hide a fill: look at everything soon.
+        reconcile.hurry(state)
+
+
+def see_order(state: State, config: ExecutionConfig, told: wire.Order, sent_ms: int, news: News) -> None:
+    """An order as the venue tells it: ours, a stop of ours, the watchdog's, or a stranger's."""
+    order = state.find(told.link_id) if told.link_id else None
+    if order is not None:
+        learn(order, told, _proof_ms(state, order, sent_ms))
+        news.orders[order.link_id] = order
+        if order.fills_missing and not order.lookup_at:
+            order.lookup_at = state.now + config.retry_ms * MS
+        return
+    if told.attached_stop:
+        _remember_stop(state, told.order_id, told.symbol, told.parent_link_id, told.qty)
+        return
+    is_watchdog = told.link_id.startswith(config.watchdog_prefix)
+    if not is_watchdog and told.link_id not in state.used and told.order_id not in state.foreign:
+        news.foreign.append(told)
+
+
+def _remember_stop(state: State, order_id: str, symbol: str, parent_id: str, qty: Decimal) -> None:
+    """The attached stop with this venue id; without a named parent it belongs to the last entry of the symbol."""
+    if order_id not in state.stops:
+        parent = state.find(parent_id or state.entries.get(symbol, ""))
+        link_id = f"{parent.link_id}-sl" if parent is not None else f"stop-{order_id}"[:36]
+        state.stops[order_id] = Stop(link_id, parent.strategy if parent is not None else "", qty)
+        forget(state.stops, KEEP_STOPS)
+
+
+def see_execution(state: State, done: wire.Execution, sent_ms: int, news: News) -> None:
+    """An execution; the same one may come from the stream and from any query."""
+    if done.exec_id in state.exec_ids:
+        return
+    news.executions.append(done)
+    order = state.find(done.link_id) if done.link_id else None
+    if order is not None:
+        prove(order, done.order_id, _proof_ms(state, order, sent_ms))
+        news.orders[order.link_id] = order
+    elif done.stop_type in wire.STOP_TYPES:
+        _remember_stop(state, done.order_id, done.symbol, "", Decimal(0))
+
+
+def _proof_ms(state: State, order: Order, sent_ms: int) -> int:
+    """Submit to proof. Tape time moves in windows, so there the venue's own stamp is finer; in realtime our clock counts."""
+    if state.instants:
+        return sent_ms - order.submitted_at // MS
+    return (state.now - order.submitted_at) // MS
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+def _answer(state: State, config: ExecutionConfig, pending: Pending, body: VenueMessage, news: News) -> None:
+    reply = rest.reply_of(body.status, body.payload) if body.channel == "reply" else None
+    if body.channel != "unsent":
+        vitals.count(state.vitals, state.now, error=reply is None or reply.outcome in API_ERRORS)
+    if reply is not None:
+        _steer(state, pending, reply, body.headers)
+    try:
+        match pending.kind:
+            case Kind.CREATE:
+                _created(state, pending, body, reply, news)
+            case Kind.CANCEL | Kind.AMEND:
+                _changed(state, config, pending, reply)
+            case Kind.LOOKUP:
+                _looked_up(state, config, pending, reply, news)
+            case Kind.SETUP:
+                _set_up(state, pending, reply)
+            case _:
+                reconcile.polled(state, config, pending, reply, body)
+    except msgspec.DecodeError:
+        # Not the shape we know: as good as no answer.
+        _unreadable(state, config, pending)
+    news.round_done = reconcile.finished(state)
+    if news.round_done and state.reconciliation.round is not None:
+        _compare_round(state, config, news)
+
+
+def _steer(state: State, pending: Pending, reply: rest.Reply, headers: dict[str, str]) -> None:
+    budgets, weight_class = state.calls.budgets, pending.request.weight_class
+    if reply.outcome is Outcome.IP_LIMIT:
+        budgets.silence(state.now)
+    elif reply.outcome is Outcome.RATE_LIMIT:
+        budgets.refuse(weight_class, state.now, headers)
+    else:
+        budgets.learn(weight_class, state.now, headers)
+
+
+def _created(state: State, pending: Pending, body: VenueMessage, reply: rest.Reply | None, news: News) -> None:
+    """A good ack proves nothing; a refusal is final unless the stream has shown the order already."""
+    order = state.orders.get(pending.key)
+    if order is None:
+        return
+    news.orders[order.link_id] = order
+    if body.channel == "unsent":
+        order.refusal = "EXPIRED"
+    elif reply is None:
+        order.doubt = "lost"
+    elif reply.outcome in MAYBE_PLACED:
+        order.doubt = f"{reply.outcome.value} {reply.code if reply.code is not None else body.status}"
+    elif reply.outcome in REFUSED_UNREAD and pending.urgent and state.now < pending.expires_at:
+        # Turned away unread: the same exit may go again, under the same id.
+        call = rest.Call("POST", pending.request.target, pending.request.body, weight_class="create")
+        state.calls.add(Kind.CREATE, call, pending.key, state.now, urgent=True, expires_at=pending.expires_at)
+    elif not reply.ok:
+        order.refusal, order.refusal_code = reply.message or reply.outcome.value, reply.code or 0
+
+
+def _changed(state: State, config: ExecutionConfig, pending: Pending, reply: rest.Reply | None) -> None:
+    """A cancel or amend was answered. Whatever it says, the order's end shows on the stream or in a lookup."""
+    order = state.orders.get(pending.key)
+    if order is None:
+        return
+    order.cancel_at = state.now + config.retry_ms * MS
+    if reply is None or not (reply.ok or reply.outcome in REFUSED_UNREAD):
+        order.lookup_at = order.lookup_at or state.now
+
+
+def _looked_up(state: State, config: ExecutionConfig, pending: Pending, reply: rest.Reply | None, news: News) -> None:
+    order = state.find(pending.key)
+    if order is None:
+        return
+    step, order.lookup_step = order.lookup_step, 0
+    if reply is None or not reply.ok:
+        order.lookup_at = state.now + config.retry_ms * MS
+        return
+    page = rest.page_of(reply.result)
+    found = 0
+    if step == 3:
+        rows = [row for row in rest.executions_of(page) if row.link_id == order.link_id]
+        found = len(rows)
+        for done in sorted(rows, key=lambda row: (row.exec_ms, row.seq, row.exec_id)):
+            see_execution(state, done, done.exec_ms, news)
+    else:
+        for told in rest.orders_of(page):
+            if told.link_id == order.link_id:
+                found += 1
+                learn(order, told, _proof_ms(state, order, told.updated_ms))
+    news.orders[order.link_id] = order
+    _next_step(state, config, order, step, found > 0)
+
+
+def _next_step(state: State, config: ExecutionConfig, order: Order, step: int, found: bool) -> None:
+    """Realtime, history, executions; then again later, or the order is dead."""
+    if step == 3:
+        unsettled = order.fills_missing or order.state is OrderState.UNKNOWN
+        order.lookup_at = state.now + config.retry_ms * MS if unsettled else 0
+        deadline = order.unknown_at + (config.recv_window_ms + config.dead_after_ms) * MS
+        order.absent = order.state is OrderState.UNKNOWN and not order.proved and order.lookup_from >= deadline
+    elif not found or order.fills_missing:
+        # Where the row is, fills may still be missing: the executions tell.
+        pursuit.look_up(state, order, 3 if found else step + 1)
+    else:
+        order.lookup_at = 0
+
+
+def _set_up(state: State, pending: Pending, reply: rest.Reply | None) -> None:
+    if reply is None:
+        verdict = ""
+    elif reply.outcome in (Outcome.OK, Outcome.BENIGN):
+        verdict = "ok"
+    else:
+        verdict = f"{reply.code} {reply.message}"
+    state.reconciliation.setup[pending.key] = verdict
+
+
+def _unreadable(state: State, config: ExecutionConfig, pending: Pending) -> None:
+    order = state.orders.get(pending.key)
+    if order is not None:
+        order.lookup_step, order.lookup_at = 0, state.now + config.retry_ms * MS
+    if state.reconciliation.round is not None:
+        state.reconciliation.round.failed = True
+
+
+def _compare_round(state: State, config: ExecutionConfig, news: News) -> None:
+    """A complete poll: its rows are seen like frames, so that what the stream lost is healed here."""
+    current = state.reconciliation.round
+    if current is None:
+        return
+    for told in current.orders:
+        see_order(state, config, told, told.updated_ms, news)
+    for done in sorted(current.executions, key=lambda row: (row.exec_ms, row.seq, row.exec_id)):
+        see_execution(state, done, done.exec_ms, news)

@@ -1,0 +1,312 @@
+"""Three-way reconciliation: our log, the private stream, and what the exchange answers when asked.
+
+A round asks for positions, open orders, wallet and executions. Executions heal the ledger first; then the rest is compared.
+A difference counts when two rounds in a row show the very same one: anything in flight looks different the second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from libs.bybit import rest, wire
+from libs.common.events import (
+    AccountSnapshot,
+    CashMoved,
+    Event,
+    FlatConfirmed,
+    Mismatch,
+    PositionReport,
+    Reconciled,
+    VenueMessage,
+)
+from libs.common.values import from_units, to_units
+from services.execution import vitals
+from services.execution.calls import Kind, Pending
+from services.execution.config import ExecutionConfig
+from services.execution.orders import Order, OrderState
+from services.execution.state import Difference, Round, State
+
+MS = 1_000_000
+OPENING = "opening"
+VENUE_RESET = "venue_reset"
+POSITION_MODE = "one-way mode"
+SIX_DAYS_MS = 6 * 86_400_000
+"""Executions can be asked for at most seven days back."""
+PAGE_SIZES = {Kind.POLL_POSITIONS: 200, Kind.POLL_ORDERS: 50, Kind.POLL_EXECUTIONS: 100}
+
+
+# --- asking -----------------------------------------------------------------------------------------------------------
+
+
+def hurry(state: State) -> None:
+    """Poll at the next chance."""
+    state.reconciliation.due_at = state.reconciliation.due_instant = 0
+
+
+def begin_if_due(state: State, config: ExecutionConfig, *, tape: bool) -> None:
+    """Start a round when it is time: by instants on a tape, by the clock otherwise; flattening polls all the time."""
+    our = state.reconciliation
+    if our.round is not None:
+        return
+    due = (state.instants >= our.due_instant or our.flat_wanted) if tape else state.now >= our.due_at
+    if due:
+        begin(state, config)
+
+
+def begin(state: State, config: ExecutionConfig) -> None:
+    our, calls, now = state.reconciliation, state.calls, state.now
+    our.rounds += 1
+    our.due_at = now + (1_000 if our.flat_wanted else config.reconcile_every_ms) * MS
+    our.due_instant = state.instants + config.reconcile_every_instants
+    set_up(state, config)
+    our.round = Round(our.rounds, now)
+    coin = config.settle_coin
+    our.round.waiting = [
+        calls.add(Kind.POLL_TIME, rest.market_time(), "", now),
+        calls.add(Kind.POLL_POSITIONS, rest.positions(coin), "", now),
+        calls.add(Kind.POLL_ORDERS, rest.open_orders(coin), "", now),
+        calls.add(Kind.POLL_WALLET, rest.wallet_balance(coin), "", now),
+        calls.add(Kind.POLL_EXECUTIONS, rest.executions(_executions_from(state, config), coin), "", now),
+    ]
+
+
+def _executions_from(state: State, config: ExecutionConfig) -> int:
+    """Start of the executions to read, ms: the last known one less an overlap, or further back to heal."""
+    our = state.reconciliation
+    start = our.heal_from_ms or our.known_ms - config.overlap_ms
+    return max(start, our.born_ms, state.now // MS - SIX_DAYS_MS, 0)
+
+
+def set_up(state: State, config: ExecutionConfig) -> None:
+    """Assert position mode and leverage, as far as they are not yet; both are no-ops at the venue when so already."""
+    our = state.reconciliation
+    wanted = {POSITION_MODE: rest.one_way_mode(config.settle_coin)}
+    wanted |= {f"leverage {symbol}": rest.set_leverage(symbol, config.leverage) for symbol in config.symbols}
+    for key, call in wanted.items():
+        if our.setup.get(key) != "ok" and not state.calls.under_way(Kind.SETUP, key):
+            our.setup.setdefault(key, "")
+            state.calls.add(Kind.SETUP, call, key, state.now)
+    if config.check_key and not our.rounds > 1 and not state.calls.under_way(Kind.KEY):
+        state.calls.add(Kind.KEY, rest.key_info(), "", state.now)
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+def polled(
+    state: State, config: ExecutionConfig, pending: Pending, reply: rest.Reply | None, body: VenueMessage
+) -> None:
+    """Take an answer of the round (or of the key check). A failed one spoils the round; the next comes soon."""
+    if pending.kind is Kind.KEY:
+        _take_key(state, reply)
+        return
+    current = state.reconciliation.round
+    number = pending.request.number
+    if current is None or number not in current.waiting:
+        return
+    current.waiting.remove(number)
+    if reply is None or not reply.ok:
+        current.failed = True
+        return
+    match pending.kind:
+        case Kind.POLL_TIME:
+            vitals.measure_clock(state.vitals, reply, body)
+            current.incarnation = rest.server_time_of(reply.result).incarnation
+        case Kind.POLL_WALLET:
+            current.wallet = rest.wallet_of(reply.result, config.settle_coin)
+        case _:
+            _take_page(state, config, current, pending.kind, rest.page_of(reply.result))
+
+
+def _take_page(state: State, config: ExecutionConfig, current: Round, kind: Kind, page: wire.Page) -> None:
+    coin, rows = config.settle_coin, 0
+    if kind is Kind.POLL_POSITIONS:
+        found = rest.positions_of(page)
+        current.positions.extend(found)
+        rows, call = len(found), rest.positions(coin, page.cursor)
+    elif kind is Kind.POLL_ORDERS:
+        orders = rest.orders_of(page)
+        current.orders.extend(orders)
+        rows, call = len(orders), rest.open_orders(coin, page.cursor)
+    else:
+        executions = rest.executions_of(page)
+        current.executions.extend(row for row in executions if row.exec_id not in state.exec_ids)
+        rows, call = len(executions), rest.executions(_executions_from(state, config), coin, page.cursor)
+    if page.cursor and rows >= PAGE_SIZES[kind]:
+        current.waiting.append(state.calls.add(kind, call, "", state.now))
+
+
+def _take_key(state: State, reply: rest.Reply | None) -> None:
+    if reply is None or not reply.ok:
+        state.reconciliation.key_faults = ["not known"]
+        return
+    info = rest.key_info_of(reply.result)
+    faults = []
+    if info.permissions.get("Wallet"):
+        faults.append("can move money")
+    if not info.ips or "*" in info.ips:
+        faults.append("not bound to addresses")
+    if info.read_only:
+        faults.append("read-only")
+    if info.is_master:
+        faults.append("of the master account")
+    if info.deadline_day is not None and 0 <= info.deadline_day < 14:
+        faults.append("expires within 14 days")
+    state.reconciliation.key_faults = faults
+
+
+def finished(state: State) -> bool:
+    """Whether the round has all its answers. A spoilt one is thrown away."""
+    our = state.reconciliation
+    if our.round is None or our.round.waiting:
+        return False
+    if our.round.failed or our.round.wallet is None:
+        our.round = None
+        our.due_at, our.due_instant = min(our.due_at, state.now + 1_000 * MS), state.instants + 1
+        return False
+    return True
+
+
+# --- comparing --------------------------------------------------------------------------------------------------------
+
+
+def verdict(state: State, config: ExecutionConfig) -> Iterator[Event]:
+    """What a complete round gives, after its executions were booked."""
+    our = state.reconciliation
+    current = our.round
+    if current is None or current.wallet is None:
+        return
+    wallet = current.wallet
+    if our.incarnation and current.incarnation != our.incarnation:
+        yield Mismatch(kind=VENUE_RESET, symbol="", ours=our.incarnation, venue=current.incarnation)
+    if not our.opened:
+        yield CashMoved(amount=wallet.balance - from_units(state.ledger.wallet_units), reference=OPENING)
+    yield AccountSnapshot(
+        wallet=wallet.balance,
+        equity=wallet.equity,
+        available=wallet.available,
+        positions=tuple(
+            PositionReport(symbol=p.symbol, qty=p.qty, entry_price=p.entry_price) for p in current.positions
+        ),
+        open_orders=len(current.orders),
+    )
+    for difference in our.confirmed:
+        if difference not in our.reported:
+            yield Mismatch(kind=difference.kind, symbol=difference.symbol, ours=difference.ours, venue=difference.venue)
+    if not our.differences:
+        yield Reconciled(
+            checks=current.number,
+            wallet=wallet.balance,
+            positions=len(current.positions),
+            open_orders=len(current.orders),
+        )
+    if _is_flat(state, current):
+        yield FlatConfirmed(checked_at=state.now, wallet=wallet.balance)
+
+
+def _is_flat(state: State, current: Round) -> bool:
+    our = state.reconciliation
+    asked = our.flat_wanted and current.number > our.flat_after
+    return asked and not current.positions and not current.orders and not state.orders
+
+
+def learn(state: State, config: ExecutionConfig, event: Event) -> None:
+    """Fold the account events of ours."""
+    our = state.reconciliation
+    if isinstance(event, CashMoved):
+        our.opened |= event.reference == OPENING
+    elif isinstance(event, Mismatch):
+        if event.kind == VENUE_RESET:
+            our.incarnation = event.venue
+        else:
+            our.reported.append(Difference(event.kind, event.symbol, event.ours, event.venue))
+            our.heal_from_ms = _heal_from(state)
+    elif isinstance(event, Reconciled):
+        our.reported, our.confirmed, our.heal_from_ms = [], [], 0
+    elif isinstance(event, FlatConfirmed):
+        # The liquidation ends when risk's ledger is flat as well: until ours is, go on confirming.
+        our.flat_wanted = any(position.lots for position in state.ledger.positions.values())
+    elif isinstance(event, AccountSnapshot) and our.round is not None:
+        _conclude(state, config, our.round)
+
+
+def _conclude(state: State, config: ExecutionConfig, current: Round) -> None:
+    our = state.reconciliation
+    our.incarnation = our.incarnation or current.incarnation
+    found = list(compare(state, config, current))
+    # What the venue has not said yet withholds agreement, but is no disagreement.
+    our.confirmed = [difference for difference in found if difference in our.differences and difference.venue]
+    our.differences, our.round = found, None
+    _chase_missing(state, current)
+    if found:
+        our.due_at = state.now + config.recheck_ms * MS
+        our.due_instant = state.instants + 1
+
+
+def _heal_from(state: State) -> int:
+    """As far back as every execution is still remembered: reading further would book one twice."""
+    return next(iter(state.exec_ids.values()), 0) if state.exec_ids_forgotten else state.reconciliation.born_ms
+
+
+def compare(state: State, config: ExecutionConfig, current: Round) -> Iterator[Difference]:
+    """Every point on which log and venue differ, in a fixed order."""
+    venue = {position.symbol: position.qty for position in current.positions}
+    moved = False
+    for symbol in sorted(venue.keys() | state.ledger.positions.keys()):
+        ours, theirs = state.ledger.quantity(symbol), venue.get(symbol, Decimal(0))
+        if ours != theirs:
+            moved = True
+            yield Difference("position", symbol, rest.plain(ours), rest.plain(theirs))
+    if not moved:
+        # Otherwise a trade fell between the answers, or the position is wrong: the wallet cannot tell more.
+        yield from _compare_wallet(state, config, current)
+    yield from _compare_orders(state, current)
+    for key, said in state.reconciliation.setup.items():
+        if said != "ok":
+            yield Difference("setup", "", key, said)
+    for fault in state.reconciliation.key_faults if config.check_key else ():
+        yield Difference("key", "", "a restricted key", fault)
+
+
+def _compare_wallet(state: State, config: ExecutionConfig, current: Round) -> Iterator[Difference]:
+    """Equal to the last digit, unless fills were booked in another order than the venue's: then part of the profit is
+    still in the cost of what is held, and wallet less cost must be equal instead."""
+    if current.wallet is None:
+        return
+    ours, theirs = state.ledger.wallet_units, to_units(current.wallet.balance)
+    if abs(theirs - ours) <= config.wallet_tolerance_units:
+        return
+    rounding = config.wallet_tolerance_units
+    for position in state.ledger.positions.values():
+        ours -= position.cost_units if position.lots > 0 else -position.cost_units
+    for told in current.positions:
+        theirs -= to_units(told.entry_price * told.qty)
+        # The venue shows its entry price with eight decimals at best.
+        rounding += int(abs(told.qty)) + 1
+    if abs(theirs - ours) > rounding:
+        text = rest.plain(from_units(state.ledger.wallet_units))
+        yield Difference("wallet", "", text, rest.plain(current.wallet.balance))
+
+
+def _compare_orders(state: State, current: Round) -> Iterator[Difference]:
+    for order in _missing(state, current):
+        yield Difference("order", order.symbol, f"{order.link_id} {order.state}", "not open")
+    for told in current.orders:
+        closed = state.closed.get(told.link_id)
+        if closed is not None:
+            yield Difference("order", told.symbol, f"{told.link_id} {closed.state}", told.status)
+
+
+def _missing(state: State, current: Round) -> Iterator[Order]:
+    """Live orders that the venue does not list; those in motion since the round began prove nothing."""
+    listed = {told.link_id for told in current.orders}
+    for order in state.orders.values():
+        settled = order.state is OrderState.LIVE and order.accepted_at < current.started_at
+        if settled and not order.venue_final and order.link_id not in listed:
+            yield order
+
+
+def _chase_missing(state: State, current: Round) -> None:
+    for order in _missing(state, current):
+        order.lookup_at = order.lookup_at or state.now

@@ -1,0 +1,168 @@
+"""Everything execution remembers. Bounded: what is closed is forgotten, oldest first, only ids are kept for longer."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from libs.bybit import wire
+from libs.common.events import Event, Fill, FundingPaid, Mode, OrderSubmitted, PositionAdjusted
+from libs.common.portfolio import Ledger
+from libs.common.record import Record
+from services.execution.calls import Calls
+from services.execution.orders import Order, add_fill, advance, order_from
+
+KEEP_CLOSED = 1_000
+KEEP_IDS = 10_000
+
+
+class Stop(msgspec.Struct):
+    """A stop that the venue made out of an entry's attached one: its fills are booked under `link_id`."""
+
+    link_id: str
+    strategy: str
+    qty: Decimal
+    cum_qty: Decimal = Decimal(0)
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """Something on which our log and the venue disagree. `kind`: position, wallet, order, setup, key."""
+
+    kind: str
+    symbol: str
+    ours: str
+    venue: str
+
+
+class Round(msgspec.Struct):
+    """One reconciliation poll: what the venue answered so far."""
+
+    number: int
+    started_at: int
+    waiting: list[int] = []
+    failed: bool = False
+    positions: list[wire.Position] = []
+    orders: list[wire.Order] = []
+    executions: list[wire.Execution] = []
+    wallet: wire.Wallet | None = None
+    incarnation: str = ""
+
+
+class Reconciliation(msgspec.Struct):
+    """Where the three-way comparison stands. `differences` are of the last poll, `confirmed` of the last two alike."""
+
+    round: Round | None = None
+    rounds: int = 0
+    due_at: int = 0
+    due_instant: int = 0
+    differences: list[Difference] = []
+    confirmed: list[Difference] = []
+    reported: list[Difference] = []
+    opened: bool = False
+    """The opening balance is booked."""
+    born_ms: int = 0
+    """When this book began: executions before are none of its own."""
+    known_ms: int = 0
+    """execTime of the last execution known."""
+    heal_from_ms: int = 0
+    """After a mismatch executions are read again from here; 0: from the last known."""
+    incarnation: str = ""
+    setup: dict[str, str] = {}
+    """What was asserted -> "ok", "" while it is being asked for, or the venue's refusal."""
+    key_faults: list[str] = []
+    flat_wanted: bool = False
+    flat_after: int = 0
+    """Only a poll with a higher number may confirm that the account is flat."""
+
+
+class Vitals(msgspec.Struct):
+    """Figures of the heartbeat. `window` rows are [second, requests, errors]."""
+
+    acks_ms: list[int] = []
+    window: list[list[int]] = []
+    clock_offset_ms: int = 0
+    beat: int = -1
+
+
+class State(msgspec.Struct):
+    now: int = 0
+    instants: int = 0
+    """Instants of the tape so far; 0 in realtime."""
+    connected: bool = False
+    orders: dict[str, Order] = {}
+    """Open ones, by order link id."""
+    closed: dict[str, Order] = {}
+    used: dict[str, int] = {}
+    """Order link ids that were ever submitted or refused -> when."""
+    exec_ids: dict[str, int] = {}
+    """Executions in the log -> execTime in ms."""
+    exec_ids_forgotten: bool = False
+    stops: dict[str, Stop] = {}
+    """Attached stops by the venue's order id."""
+    entries: dict[str, str] = {}
+    """Symbol -> link id of the last entry that filled: whose stop an unannounced one is."""
+    foreign: dict[str, int] = {}
+    """Order ids that were reported as foreign -> when."""
+    halted: dict[str, Mode] = {}
+    """Scopes that are not NORMAL, as the gate has them."""
+    calls: Calls = msgspec.field(default_factory=Calls)
+    ledger: Ledger = msgspec.field(default_factory=Ledger)
+    reconciliation: Reconciliation = msgspec.field(default_factory=Reconciliation)
+    vitals: Vitals = msgspec.field(default_factory=Vitals)
+
+    def find(self, link_id: str) -> Order | None:
+        """An order of ours, open or remembered."""
+        return self.orders.get(link_id) or self.closed.get(link_id)
+
+    def submit(self, body: OrderSubmitted, record: Record) -> None:
+        intent_seq = record.cause[0][1] if record.cause else 0
+        self.orders[body.order_link_id] = order_from(body, max(record.at, self.now), intent_seq, record.correlation)
+        self.use(body.order_link_id)
+
+    def use(self, link_id: str) -> None:
+        self.used[link_id] = self.now
+        forget(self.used, KEEP_IDS)
+
+    def advance(self, link_id: str, event: Event, at: int) -> None:
+        """Fold an own event into its order, and move the order aside when that closed it."""
+        order = self.orders.get(link_id)
+        if order is not None:
+            advance(order, event, at)
+            self._retire(order)
+
+    def fill(self, body: Fill) -> None:
+        self._executed(body.exec_id, body.exec_at)
+        stop = self.stops.get(body.order_id)
+        if stop is not None:
+            stop.cum_qty += body.qty
+            return
+        order = self.find(body.order_link_id)
+        if order is not None:
+            add_fill(order, body.qty)
+            self._retire(order)
+            if body.purpose == "entry":
+                self.entries[body.symbol] = body.order_link_id
+
+    def booked(self, body: FundingPaid | PositionAdjusted) -> None:
+        self._executed(body.exec_id, body.exec_at)
+
+    def _executed(self, exec_id: str, exec_at: int) -> None:
+        exec_ms = exec_at // 1_000_000
+        self.exec_ids[exec_id] = exec_ms
+        self.exec_ids_forgotten |= len(self.exec_ids) > KEEP_IDS
+        forget(self.exec_ids, KEEP_IDS)
+        self.reconciliation.known_ms = max(self.reconciliation.known_ms, exec_ms)
+
+    def _retire(self, order: Order) -> None:
+        if order.closed and order.link_id in self.orders:
+            self.closed[order.link_id] = self.orders.pop(order.link_id)
+            forget(self.closed, KEEP_CLOSED)
+
+
+def forget(memory: MutableMapping[str, Any], keep: int) -> None:
+    """Drop the oldest entries of an insertion-ordered memory beyond `keep`."""
+    while len(memory) > keep:
+        memory.pop(next(iter(memory)))
