@@ -1,0 +1,1 @@
+"""Measurements, printed beside what the machine can do; no gate."""

@@ -1,0 +1,56 @@
+"""The five cores as their services build them, for the verbs that run them without a bus: replay and backtest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from libs.common.decider import Core
+from libs.common.settings import load
+from libs.common.streams import EXECUTION, MARKETDATA, MONITOR, RISK, SIGNAL
+
+
+def core_of(service: str, config: Path, overrides: Mapping[str, Any] | None = None) -> Core:
+    """A fresh core under the settings file of a run; `overrides` maps dotted keys to other values."""
+    kind = _config_kinds()[service]
+    settings = load({service: kind}, config, env={}, overrides=overrides or {})
+    section: Any = settings.section(service, kind)
+    if service == MONITOR:
+        section = msgspec.structs.replace(section, config=section.config or settings.digest())
+    core: Core = _core_kinds()[service](section)
+    return core
+
+
+def _config_kinds() -> dict[str, type[msgspec.Struct]]:
+    from services.execution.config import ExecutionConfig
+    from services.marketdata.config import MarketdataConfig
+    from services.monitor.config import MonitorConfig
+    from services.risk.config import RiskConfig
+    from services.signal.config import SignalConfig
+
+    return {
+        MARKETDATA: MarketdataConfig,
+        SIGNAL: SignalConfig,
+        RISK: RiskConfig,
+        EXECUTION: ExecutionConfig,
+        MONITOR: MonitorConfig,
+    }
+
+
+def _core_kinds() -> dict[str, Any]:
+    from services.execution.core import ExecutionCore
+    from services.marketdata.core import MarketdataCore
+    from services.monitor.core import MonitorCore
+    from services.risk.core import RiskCore
+    from services.signal.core import SignalCore
+
+    return {
+        MARKETDATA: MarketdataCore,
+        SIGNAL: SignalCore,
+        RISK: RiskCore,
+        EXECUTION: ExecutionCore,
+        MONITOR: MonitorCore,
+    }

@@ -1,0 +1,160 @@
+"""`tidegate`: the command line. One verb, one function, loaded only when it is called."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.exceptions import UnknownCommandError, UnknownOptionError
+
+from cli.context import Context
+from libs.common.errors import TidegateError
+
+EXIT_CODES = (
+    "Exit codes: 0 ok · 1 error · 2 usage, configuration, bad tape · 3 halted · 4 replay diverged · 5 unreachable"
+)
+
+RUN, LOOK, ACT, HISTORY, RESEARCH = "1 Run", "2 Look", "3 Act", "4 History", "5 Research"
+
+VERBS: tuple[tuple[str, str, str, str], ...] = (
+    ("demo", "cli.demo:demo", RUN, "Trade a tape with five services and a simulated exchange; replay and report."),
+    ("up", "cli.demo:up", RUN, "Run the whole system in the foreground on a tape."),
+    ("sim", "cli.simulate:sim", RUN, "Serve the simulated exchange alone."),
+    ("status", "cli.listing:status", LOOK, "Mode, money, open halts and services at a glance."),
+    ("watch", "cli.watch:watch", LOOK, "The status, again and again, in place."),
+    ("positions", "cli.listing:positions", LOOK, "Open positions at mark."),
+    ("orders", "cli.listing:orders", LOOK, "Orders with their last known state."),
+    ("fills", "cli.listing:fills", LOOK, "Executions of our orders."),
+    ("risk", "cli.listing:risk", LOOK, "Every limit with what was last measured."),
+    ("runs", "cli.listing:runs", LOOK, "Runs kept on this machine."),
+    ("doctor", "cli.doctor:doctor", LOOK, "Check the environment, the settings and the bus."),
+    ("halt", "cli.act:halt", ACT, "Stop taking risk at once."),
+    ("resume", "cli.act:resume", ACT, "Take responsibility for a halt and go on."),
+    ("flatten", "cli.act:flatten", ACT, "Close every position and cancel every order."),
+    ("replay", "cli.history:replay", HISTORY, "Run the cores again on a recorded run; compare every byte."),
+    ("why", "cli.why:why", HISTORY, "The causal chain of an order or any event."),
+    ("backtest", "cli.research:backtest", RESEARCH, "Play a tape through cores and matching engine in one process."),
+)
+GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = (
+    (
+        "events",
+        "Read the log: tail, show, export.",
+        HISTORY,
+        (
+            ("tail", "cli.history:tail", "The newest events; with --follow those that come."),
+            ("show", "cli.history:show", "One event, whole."),
+            ("export", "cli.history:export", "Write events out as JSON lines or CSV."),
+        ),
+    ),
+    (
+        "config",
+        "Look at the settings.",
+        LOOK,
+        (("show", "cli.settings:show", "Every setting, its value and its source."),),
+    ),
+)
+
+
+def build() -> App:
+    """The verbs, without importing any of them."""
+    app = App(
+        name="tidegate",
+        help="Machine-learning trading on Bybit with a risk service inline.",
+        help_epilogue=EXIT_CODES,
+        version=_version,
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,  # main says it, with its exit code
+    )
+    for name, target, group, text in VERBS:
+        app.command(target, name=name, group=group, help=text)
+    for name, text, group, commands in GROUPS:
+        below = App(name=name, help=text, group=group)
+        for verb, target, what in commands:
+            below.command(target, name=verb, help=what)
+        app.command(below)
+    return app
+
+
+def _version() -> str:
+    """Of the installed distribution, or of the checkout this runs from."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("tidegate")
+    except PackageNotFoundError:
+        import tomllib
+
+        project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+        return str(project["version"])
+
+
+def launcher(app: App) -> App:
+    """Wrap the app so that --config, --bus and --debug are understood before and after the verb."""
+
+    @app.meta.default
+    def launch(
+        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+        config: Annotated[
+            Path | None, Parameter(help="Settings file (default: tidegate.toml where there is one).")
+        ] = None,
+        bus: Annotated[str | None, Parameter(help="URL of the bus, instead of [bus] in the settings.")] = None,
+        debug: Annotated[bool, Parameter(negative="", help="Show tracebacks.")] = False,
+    ) -> Any:
+        command, bound, ignored = app.parse_args(tokens, print_error=False, exit_on_error=False)
+        context = Context(config, bus, debug)
+        extra = {name: context for name in ignored if name == "ctx"}
+        return command(*bound.args, **bound.kwargs, **extra)
+
+    app.meta.result_action = "return_value"
+    app.meta.suppress_keyboard_interrupt = False
+    return app.meta
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns its exit code. Errors are one sentence on stderr; --debug adds the traceback."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # a polite end is an end in order, whoever asks
+    debug = "--debug" in tokens
+    try:
+        result = launcher(build())(tokens, print_error=False, exit_on_error=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except TidegateError as e:
+        return _fail(str(e), e.exit_code, debug)
+    except CycloptsError as e:
+        return _fail(_usage(e), 2, debug)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130, debug)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader (head, less) had enough
+        return 0
+    except Exception as e:  # noqa: BLE001 - the last resort: a bug is told as a sentence too, with the way to its traceback
+        return _fail(
+            f"unexpected {type(e).__name__}: {e}; this is a bug, run it again with --debug to see where", 1, debug
+        )
+
+
+def _fail(text: str, code: int, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    print(f"tidegate: {text}", file=sys.stderr)
+    return code
+
+
+def _usage(error: CycloptsError) -> str:
+    """cyclopts' own message as one sentence with the way to help."""
+    text = " ".join(str(error).split()).rstrip(".")
+    if isinstance(error, (UnknownCommandError, UnknownOptionError)) or not text.endswith("?"):
+        return f"{text}; see tidegate --help"
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())
