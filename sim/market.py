@@ -12,7 +12,7 @@ from sim.klines import Candle, Klines
 from sim.prints import BookChange, Print
 
 NS_PER_MS = 1_000_000
-SMOOTH_NS = 5_000_000_000
+SMOOTH_NS = 2_000_000_000
 """Time constant of the index: the mark follows the last price within seconds."""
 
 _FINE = 1 << 16

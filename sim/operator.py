@@ -27,16 +27,16 @@ class Script:
         self.name, self.private_key, self.resume_after_ns = name, private_key, resume_after_ns
         self.flat_at: int | None = None
         """When the exchange was confirmed flat after our request."""
-        self._halts: dict[str, tuple[str, int]] = {}
+        self._halts: dict[str, int] = {}
         self._flatten_at: int | None = None
         self._sent = 0
 
     def note(self, record: Record) -> None:
         match record.body:
-            case Halted(scope=scope, mode=Mode.HALTED):
-                self._halts[scope] = (record.id, record.at)
-            case Resumed(scope=scope):
-                self._halts.pop(scope, None)
+            case Halted(mode=Mode.HALTED):
+                self._halts[record.id] = record.at
+            case Resumed(halt_id=halt_id):
+                self._halts.pop(halt_id, None)
             case FlatConfirmed() if self._flatten_at is not None and record.at >= self._flatten_at:
                 self.flat_at = record.at
 
@@ -44,8 +44,10 @@ class Script:
         """Resumes of the halts that are old enough; none once the book is being flattened."""
         if self._flatten_at is not None or not self.resume_after_ns:
             return []
-        ripe = [scope for scope, (_, halted_at) in self._halts.items() if at - halted_at >= self.resume_after_ns]
-        return [self._sealed(ResumeRequested(halt_id=self._halts.pop(scope)[0], **self._common(at))) for scope in ripe]
+        ripe = [halt_id for halt_id, halted_at in self._halts.items() if at - halted_at >= self.resume_after_ns]
+        for halt_id in ripe:
+            del self._halts[halt_id]
+        return [self._sealed(ResumeRequested(halt_id=halt_id, **self._common(at))) for halt_id in ripe]
 
     def flatten(self, at: int) -> Command:
         self._flatten_at = at

@@ -48,14 +48,14 @@ class Regime(msgspec.Struct, frozen=True, gc=False):
 
 REGIMES = (
     Regime("calm", 90, 0, 35),
-    Regime("trend up", 170, 14, 55),
-    Regime("chop", 160, 0, 70, 6_000, 480),
-    Regime("storm", 90, -3, 160),
-    Regime("trend down", 80, -12, 60),
+    Regime("trend up", 190, 9, 50),
+    Regime("chop", 110, 0, 60, 8_000, 720),
+    Regime("storm", 40, -3, 140),
+    Regime("rally", 160, 9, 45),
     Regime("crash", 20, 0, 220),
-    Regime("aftershock", 60, 4, 180),
-    Regime("recovery", 150, 40, 90),
-    Regime("chop", 100, 0, 80, 5_000, 420),
+    Regime("aftershock", 60, 2, 180),
+    Regime("recovery", 150, 30, 90),
+    Regime("chop", 100, 0, 60, 8_000, 720),
     Regime("calm", 80, 0, 35),
 )
 
@@ -121,11 +121,15 @@ def _seconds(spec: SyntheticSpec) -> Iterator[tuple[int, Regime, int]]:
 def _extra(spec: SyntheticSpec, regime: Regime, index: int, length: int) -> int:
     """Drift beside the trend: the slope of the oscillation, or the fall of the crash."""
     if regime.name == "crash":
-        # Two thirds of the stretch fall, the rest stays down. ln(1 / (1 - x)) is x + x^2/2 + x^3/3 to what matters here.
-        falling = max(1, length * 2 // 3)
+        # A third of the fall comes within seconds, as crashes do, the others in two thirds of the stretch; then it stays down.
+        # ln(1 / (1 - x)) is x + x^2/2 + x^3/3 to what matters here.
+        falling = max(2, length * 2 // 3)
+        head = max(1, falling // 60)
         depth = spec.crash * 10_000
         log = depth + depth * depth // (2 * SCALE) + depth * depth * depth // (3 * SCALE * SCALE)
-        return -(log + 15_000) // falling if index < falling and spec.crash else 0
+        if not spec.crash or index >= falling:
+            return 0
+        return -(log + 15_000) // (3 * head) if index < head else -2 * (log + 15_000) // (3 * (falling - head))
     if not regime.swing:
         return 0
     quarter = regime.swing_s // 4
