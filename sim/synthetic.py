@@ -54,7 +54,7 @@ REGIMES = (
     Regime("rally", 160, 9, 45),
     Regime("crash", 20, 0, 220),
     Regime("aftershock", 60, 2, 180),
-    Regime("recovery", 150, 30, 90),
+    Regime("recovery", 150, 20, 90),
     Regime("chop", 100, 0, 60, 8_000, 720),
     Regime("calm", 80, 0, 35),
 )

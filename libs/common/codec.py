@@ -5,7 +5,7 @@ So `redis-cli XRANGE` shows a readable log, and any language can decode it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -23,6 +23,21 @@ _bodies: dict[bytes, msgspec.json.Decoder[Event]] = {
 }
 _versions: dict[bytes, bytes] = {name.encode(): str(kind.VERSION).encode() for name, kind in EVENTS.items()}
 _causes = msgspec.json.Decoder(tuple[Cause, ...])
+
+
+def body_decoder(kind: str, version: int) -> Callable[[bytes], Event]:
+    """What decodes the `data` of this type and version. Raises TidegateError for a type this release does not know."""
+    name = kind.encode()
+    if b"%d" % version != _versions.get(name):
+        return lambda data: _upcast_body(name, version, data)
+    return _bodies[name].decode
+
+
+def _upcast_body(name: bytes, version: int, data: bytes) -> Event:
+    today, data = upcast(name, version, data)
+    if today not in _bodies:
+        raise TidegateError(f"expected a known event type, was {today.decode()}; upgrade this service")
+    return _bodies[today].decode(data)
 
 
 def entry_text(entry: EntryId) -> str:

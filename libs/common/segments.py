@@ -101,15 +101,21 @@ def file_digest(path: Path) -> str:
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    for values in read_columns(path, columns):
+        for row in zip(*values, strict=True):
+            yield dict(zip(columns, row, strict=True))
+
+
+def read_columns(path: Path, columns: Sequence[str], raw: frozenset[str] = frozenset()) -> Iterator[list[list[Any]]]:
+    """The file a few thousand rows at a time, each time one list a column. Text columns named in `raw` come as bytes."""
     import pyarrow as pa  # here, not above: only the archive's readers and writer carry pyarrow
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=4096, columns=list(columns)):
-                values = [batch.column(name).to_pylist() for name in columns]
-                for row in zip(*values, strict=True):
-                    yield dict(zip(columns, row, strict=True))
+                arrays = [(name, batch.column(name)) for name in columns]
+                yield [(array.cast(pa.binary()) if name in raw else array).to_pylist() for name, array in arrays]
     except (pa.ArrowException, OSError, ValueError) as e:
         raise DivergedError(f"expected {path} to be a readable segment, was not: {e}") from e
 
