@@ -1,4 +1,4 @@
-"""How a batch of inputs becomes commits: unguarded inputs together, a guarded one alone, a halt before what it stops.
+"""How a batch of inputs becomes commits: unguarded inputs together, guarded ones together, a halt before what it stops.
 
 A generator without I/O: it yields commits (and, when a gate is closed, the wish to see what closed it) and is sent the
 answers. The live runtime and the in-process backtest drive the same one.
@@ -29,6 +29,10 @@ Answer = bool | list[Input]
 """To a Commit: whether it was applied (False: the gate is closed). To News: the inputs. To Accepted: anything."""
 
 
+GROUP = 64
+"""Guarded inputs in one commit at most."""
+
+
 def work(stepper: Stepper, inputs: Sequence[Input]) -> Generator[Step, Answer, None]:
     """Take all inputs, in order but for the one case of a closed gate.
 
@@ -36,18 +40,46 @@ def work(stepper: Stepper, inputs: Sequence[Input]) -> Generator[Step, Answer, N
     can be read: it is taken first, then the input is decided again. If no halt explains the gate, the core turns it down.
     """
     run: list[Input] = []
-    for i, item in enumerate(inputs):
-        if not isinstance(item, Record) or not stepper.core.guards(item):
-            run.append(item)
+    at = 0
+    while at < len(inputs):
+        group = _guarded_from(stepper, inputs, at)
+        if not group:
+            run.append(inputs[at])
+            at += 1
             continue
         if run:
             yield stepper.step(run)
             run = []
-        if not (yield from _guarded(stepper, item)):
-            yield from _halt_first(stepper, item, inputs[i + 1 :])
+            continue  # what was just learnt may have closed the gate for us
+        if len(group) > 1 and (yield from _together(stepper, group)):
+            at += len(group)
+        elif (yield from _guarded(stepper, group[0])):
+            at += 1
+        else:
+            yield from _halt_first(stepper, group[0], inputs[at + 1 :])
             return
     if run:
         yield stepper.step(run)
+
+
+def _guarded_from(stepper: Stepper, inputs: Sequence[Input], at: int) -> list[Record]:
+    """The guarded inputs that stand side by side from `at` on."""
+    found: list[Record] = []
+    for item in inputs[at : at + GROUP]:
+        if not isinstance(item, Record) or not stepper.core.guards(item):
+            break
+        found.append(item)
+    return found
+
+
+def _together(stepper: Stepper, group: Sequence[Record]) -> Generator[Step, Answer, bool]:
+    """One commit for all of them; nothing has happened when a gate of theirs is closed."""
+    mark = stepper.mark()
+    if not (yield stepper.together(group)):
+        stepper.undo(mark)
+        return False
+    yield Accepted()
+    return True
 
 
 def _guarded(stepper: Stepper, record: Record) -> Generator[Step, Answer, bool]:

@@ -30,7 +30,8 @@ from libs.common.wire import Wire
 
 READ_COUNT = 256
 BLOCK_MS = 500
-COMMIT_TIMEOUT_S = 2.0
+REPLY_LIMIT_S = 2.5
+"""A reply older than this means a dead connection (a blocked read answers within BLOCK_MS)."""
 
 WAVE_KEYS = ("{md}:wave", "{md}:wave:stage", "{md}:wave:quiet", "{md}:wave:readers")
 """Counters, staged outputs, the driver's bell, and how many counted readers each stream has. They exist in tape runs only."""
@@ -49,16 +50,25 @@ class Scripts:
         self.wire = wire
         self._sha: dict[str, bytes] = {}
 
-    async def run(self, name: str, keys: tuple[str, ...], *args: Any) -> Any:
+    async def begin(self, name: str, keys: tuple[str, ...], *args: Any) -> asyncio.Future[Any]:
+        """Send one call; the future is its reply. After a NOSCRIPT `forget` it and begin again."""
         if name not in self._sha:
             self._sha[name] = await self.wire.call("SCRIPT", "LOAD", _script(name))
+        (reply,) = await self.wire.send(("EVALSHA", self._sha[name], len(keys), *keys, *args))
+        return reply
+
+    async def run(self, name: str, keys: tuple[str, ...], *args: Any) -> Any:
         try:
-            return await self.wire.call("EVALSHA", self._sha[name], len(keys), *keys, *args)
+            return await (await self.begin(name, keys, *args))
         except hiredis.ReplyError as e:
             if "NOSCRIPT" not in str(e):
                 raise
-            del self._sha[name]
+            self.forget(name)
             return await self.run(name, keys, *args)
+
+    def forget(self, name: str) -> None:
+        """The server lost its scripts (it was restarted or flushed)."""
+        self._sha.pop(name, None)
 
 
 class Closed(Exception):  # noqa: N818 - an answer of the gate, not an error
@@ -106,23 +116,43 @@ class Log:
         position = msgspec.json.decode(held[b"position"], type=Position) if b"position" in held else Position()
         return position, snapshot or b""
 
-    async def snapshot_read(self, position: Position, block_ms: int) -> list[Record]:
-        """Everything committed beyond the cursors, merged in entry order; [] after `block_ms` without news.
+    async def begin_read(self, position: Position, block_ms: int) -> asyncio.Future[Any]:
+        """Ask for everything committed beyond the cursors; `records` makes sense of the reply.
 
-        Where COUNT cut a stream's reply short, nothing beyond its last entry is taken from the others.
+        The blocking read only wakes: it answers with one stream. The plain one behind it, in the same write, is the snapshot
+        of all of them.
         """
         cursors = (entry_text(position.cursors.get(name, (0, 0))) for name in self.inputs)
         tail = ("STREAMS", *self.keys.values(), *cursors)
-        wake = await self.reader.send("XREAD", "COUNT", 1, "BLOCK", block_ms, *tail)
-        wake.add_done_callback(lambda f: f.cancelled() or f.exception())
-        snapshot = await self.reader.send("XREAD", "COUNT", READ_COUNT, *tail)
-        reply = await asyncio.wait_for(snapshot, block_ms / 1000 + COMMIT_TIMEOUT_S)
-        return merge({self.names[key]: entries for key, entries in reply or []})
+        blocking = ("XREAD", "COUNT", 1, "BLOCK", block_ms, *tail)
+        wake, snapshot = await self.reader.send(blocking, ("XREAD", "COUNT", READ_COUNT, *tail))
+        for reply in (wake, snapshot):
+            reply.add_done_callback(_looked_at)
+        return snapshot
+
+    def records(self, reply: Any) -> list[Record]:
+        """The entries of a read, merged in entry order; [] when it waited in vain."""
+        return merge({self.names[key]: entries for key, entries in reply}) if reply else []
+
+    def check(self) -> None:
+        """Drop connections whose replies are overdue."""
+        self.reader.check(REPLY_LIMIT_S)
+        self.writer.check(REPLY_LIMIT_S)
 
     async def commit(
-        self, commit: Commit, position: Position, journal: bytes, snapshot: bytes, gate: dict[str, str], calls: int
+        self,
+        commit: Commit,
+        position: Position,
+        journal: bytes,
+        snapshot: bytes,
+        gate: dict[str, str],
+        calls: int,
+        meanwhile: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Write one step. Retried with the same arguments until the server answers; raises Closed or FencedError."""
+        """Write one step. Retried with the same arguments until the server answers; raises Closed or FencedError.
+
+        `meanwhile` is awaited while the reply is under way.
+        """
         args: list[Any] = [
             self.epoch,
             self.instance,
@@ -141,14 +171,21 @@ class Log:
             args += (self.keys[name], entry_text(position.cursors[name]))
         while True:
             try:
-                answer = await asyncio.wait_for(self._evaluate(args), COMMIT_TIMEOUT_S)
+                reply = await self.scripts.begin("commit", self._commit_keys, *args)
+                if killpoints.armed("commit-sent"):
+                    await asyncio.sleep(0.01)  # only under test: the bytes must be on the socket
+                    killpoints.passing("commit-sent")
+                if meanwhile is not None:
+                    await meanwhile()
+                    meanwhile = None
+                answer = await reply
                 break
-            except TimeoutError:
-                self.writer.abort()
             except OSError:
                 await asyncio.sleep(0.02)
             except hiredis.ReplyError as e:
-                if "LOADING" not in str(e):
+                if "NOSCRIPT" in str(e):
+                    self.scripts.forget("commit")
+                elif "LOADING" not in str(e):
                     raise
                 await asyncio.sleep(0.05)
         if answer[0] == b"CLOSED":
@@ -159,14 +196,6 @@ class Log:
             raise FencedError(
                 f"expected to commit {self.service} {commit.version} in epoch {self.epoch}, was told {told}; leaving"
             )
-
-    async def _evaluate(self, args: list[Any]) -> Any:
-        if not killpoints.armed("commit-sent"):
-            return await self.scripts.run("commit", self._commit_keys, *args)
-        reply = asyncio.ensure_future(self.scripts.run("commit", self._commit_keys, *args))
-        await asyncio.sleep(0.01)  # only under test: the bytes must be on the socket
-        killpoints.passing("commit-sent")
-        return await reply
 
     async def tape_start(self) -> int:
         """Tape time (ns) at which the run begins, as its driver says; waits for the driver."""
@@ -275,6 +304,12 @@ async def subscribe(
     await broker.start()
     stop: Callable[[], Awaitable[None]] = broker.stop
     return stop
+
+
+def _looked_at(reply: asyncio.Future[Any]) -> None:
+    """Whoever waits for it sees its error; asyncio need not complain when nobody does any more."""
+    if not reply.cancelled():
+        reply.exception()
 
 
 class Waves:

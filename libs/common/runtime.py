@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import hiredis
 import msgspec
@@ -29,12 +29,16 @@ from libs.common.logs import redact
 from libs.common.outside import Driver, OutsideMessage
 from libs.common.record import Record, Started, Timer
 from libs.common.restore import JournalEntry, encode_snapshot, restore
+from libs.common.sections import mask_url
+from libs.common.startup import came_up
 from libs.common.stepper import NS_PER_MS, Commit, Finish, Input, Local, Stepper
 from libs.common.streams import MARKETDATA
 
 SNAPSHOT_EVERY = 1000
 """Commits between two snapshots: bounds what a restart has to decide again."""
 
+STOP_WITHIN_S = 5.0
+"""After SIGTERM a step that cannot be committed is given up: the next start takes it again."""
 LEAVE_CODE = StepError.exit_code
 INBOX_LIMIT = 100_000
 """Outside messages held in memory at most."""
@@ -55,6 +59,9 @@ class Watch(Protocol):
 
 
 class Runtime:
+    """`timer_ms`: between two Timer records (never in tape runs). `linger_ms`: how long to let events gather before each read,
+    for a service whose promptness matters less than the CPU it takes from others."""
+
     def __init__(
         self,
         core: Core,
@@ -62,12 +69,13 @@ class Runtime:
         *,
         lockstep: bool,
         timer_ms: int = 1000,
+        linger_ms: int = 0,
         outside: Driver | None = None,
         finish: Finish | None = None,
         gate: Callable[[Event], dict[str, str]] | None = None,
         watch: Watch | None = None,
     ) -> None:
-        self.core, self.log, self.lockstep, self.timer_ms = core, log, lockstep, timer_ms
+        self.core, self.log, self.lockstep, self.timer_ms, self.linger_ms = core, log, lockstep, timer_ms, linger_ms
         self.outside, self.finish, self.gate, self.watch = outside, finish, gate, watch
         self.stepper: Stepper
         self._batches: list[tuple[list[OutsideMessage], int | None, int | None]] = []
@@ -76,11 +84,13 @@ class Runtime:
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
-        self._reading: asyncio.Task[list[Record]] | None = None
+        self._reading: asyncio.Future[Any] | None = None
         self._announced: set[int] = set()
         self._calls: set[asyncio.Task[None]] = set()
         self._stuck = ""
         self._tape_at = 0
+        self._whole = False
+        """The batch is one commit: the next read may begin while it is under way."""
         self._snapshot_due = SNAPSHOT_EVERY
 
     # --- life -----------------------------------------------------------------------------------------------------
@@ -92,13 +102,17 @@ class Runtime:
             loop.add_signal_handler(sign, self._stopping.set)
         if self.watch is not None:
             await self.watch.start()
-        self.stepper = await restore(self.core, self.log, self.finish)
-        killpoints.passing("restored")
+        if await came_up(self._recover(), self._stopping, self._waiting):
+            await self._live()
+        if self.watch is not None:
+            await self.watch.stop()
+        self.log.close()
+
+    async def _live(self) -> None:
         position = self.stepper.position
         self._snapshot_due = position.version + SNAPSHOT_EVERY
         pending = self.core.requests()
         self._announced = {request.number for request in pending}
-        self._tape_at = await self.log.tape_start() if self.lockstep else 0
         self._tape_at = max(self._tape_at, position.clock[0] * NS_PER_MS)
         self._set_time(self._tape_at)
         fresh = position.version == 0
@@ -113,22 +127,34 @@ class Runtime:
             else:
                 lost = [OutsideMessage(channel="lost", request=request.number) for request in pending]
                 self.put(lost)
-        timer = None if self.lockstep else asyncio.create_task(self._tick())
+        timers = [asyncio.create_task(self._overdue())]
+        if not self.lockstep:
+            timers.append(asyncio.create_task(self._tick()))
         self._news.set()
         stop = await subscribe(self.log, self._wait, self._handle)
         await self._stopping.wait()
         self._news.set()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), 5)
+        try:
+            await asyncio.wait_for(self._idle.wait(), STOP_WITHIN_S)
+        except TimeoutError:
+            _leave(
+                self.core.service,
+                StepError("the bus did not answer while stopping; what was not committed is decided again"),
+            )
         await stop()
-        for task in (timer, self._reading):
-            if task is not None:
-                task.cancel()
+        for task in timers:
+            task.cancel()
         if self.outside is not None:
             await self.outside.stop()
-        if self.watch is not None:
-            await self.watch.stop()
-        self.log.close()
+
+    async def _recover(self) -> None:
+        """Come back to the last commit."""
+        self.stepper = await restore(self.core, self.log, self.finish)
+        killpoints.passing("restored")
+        self._tape_at = await self.log.tape_start() if self.lockstep else 0
+
+    def _waiting(self) -> str:
+        return "" if self.log.epoch else f"{self.core.service}: waiting for the bus at {mask_url(self.log.writer.url)}"
 
     def put(self, messages: list[OutsideMessage], at: int | None = None, number: int | None = None) -> None:
         """The inbox of the outside driver. In a tape run a batch is one instant's: its tape time and number come along.
@@ -164,33 +190,34 @@ class Runtime:
                 await self._stopping.wait()
                 break
             if self._batches or self._locals:
+                return True
+            if self._reading is None:
+                await self._begin_read()
+            elif self._reading.done():
+                if await self._take_read():
+                    return True
+            else:
+                await self._news.wait()
                 self._news.clear()
-                return True
-            if await self._read():
-                return True
         self._idle.set()
         await asyncio.sleep(0.05)
         return False
 
-    async def _read(self) -> bool:
-        """Wait for the streams, or for news from inside this process. The pending read is kept for the next call."""
+    async def _begin_read(self) -> None:
+        """Ask the streams for more; the answer is kept until `_wait` takes it."""
         if self._reading is None:
-            read = self.log.snapshot_read(self.stepper.position, BLOCK_MS)
-            self._reading = asyncio.create_task(read)
-        if self.lockstep and self.outside is None:
-            await asyncio.wait({self._reading})
-        else:
-            self._news.clear()
-            news = asyncio.create_task(self._news.wait())
-            await asyncio.wait({self._reading, news}, return_when=asyncio.FIRST_COMPLETED)
-            news.cancel()
-        if not self._reading.done():
-            return bool(self._batches or self._locals)
+            self._reading = await self.log.begin_read(self.stepper.position, BLOCK_MS)
+            self._reading.add_done_callback(self._woken)
+
+    def _woken(self, _: asyncio.Future[Any]) -> None:
+        self._news.set()
+
+    async def _take_read(self) -> bool:
+        assert self._reading is not None
         reading, self._reading = self._reading, None
         try:
-            self._records = reading.result()
-        except (OSError, TimeoutError):
-            self.log.reader.abort()
+            self._records = self.log.records(reading.result())
+        except OSError:
             await asyncio.sleep(0.02)
         except hiredis.ReplyError as e:
             if "LOADING" not in str(e):
@@ -198,11 +225,22 @@ class Runtime:
             await asyncio.sleep(0.05)
         return bool(self._records)
 
+    async def _overdue(self) -> None:
+        """Notice a bus that hangs without closing its connections."""
+        while True:
+            await asyncio.sleep(0.5)
+            self.log.check()
+
     # --- stepping -------------------------------------------------------------------------------------------------
 
     async def _handle(self) -> None:
+        """FastStream handed over: work until asked to stop. Going back to it between batches costs more than a batch."""
         try:
             await self._step()
+            while await self._wait():
+                await self._step()
+                if self.linger_ms:
+                    await asyncio.sleep(self.linger_ms / 1000)
         except BaseException as e:  # noqa: BLE001 - FastStream would swallow it and go on with a state half evolved
             _leave(self.core.service, e)
 
@@ -260,6 +298,7 @@ class Runtime:
         for item in inputs:
             if isinstance(item, Record) and isinstance(item.body, Instant):
                 self._set_time(item.at)
+        self._whole = not any(isinstance(item, Record) and self.core.guards(item) for item in inputs)
         todo = work(self.stepper, inputs)
         answer: Answer | None = None
         with contextlib.suppress(StopIteration):
@@ -277,8 +316,10 @@ class Runtime:
         """What came since the batch was read. In a tape run nothing can: a wave is released as a whole."""
         if self.lockstep:
             return []
-        records = await (self._reading or self.log.snapshot_read(asked.position, 1))
-        self._reading = None
+        if self._reading is None:
+            self._reading = await self.log.begin_read(asked.position, 1)
+        reading, self._reading = self._reading, None
+        records = self.log.records(await reading)
         good, hole = gap(records, asked.position)
         last_at = good[-1].at if good else self._now()
         return [*good] if hole is None else [*good, Local(hole, last_at)]
@@ -287,12 +328,12 @@ class Runtime:
         """Write one step and send what it makes due; False when the gate is closed."""
         started = time.perf_counter()
         killpoints.passing("decided")
-        stepper, proposed = self.stepper, bool(commit.scopes)
+        stepper, proposed, guarded = self.stepper, not commit.is_learnt, bool(commit.scopes)
         position = stepper.proposed if proposed else stepper.position
         calls = self.core.calls(commit.outputs) if proposed else len(self._new_requests())
-        entry = JournalEntry(commit.journal, proposed, instant)
+        entry = JournalEntry(commit.journal, guarded, instant)
         snapshot = b""
-        if not proposed and position.version >= self._snapshot_due:
+        if not guarded and position.version >= self._snapshot_due:
             snapshot = encode_snapshot(stepper)
             self._snapshot_due = position.version + SNAPSHOT_EVERY
         gate: dict[str, str] = {}
@@ -300,10 +341,14 @@ class Runtime:
             for record in commit.outputs:
                 gate |= self.gate(record.body)
         try:
-            await self.log.commit(commit, position, msgspec.json.encode(entry), snapshot, gate, calls)
+            journal, meanwhile = (
+                msgspec.json.encode(entry),
+                self._begin_read if self._whole and not self.linger_ms else None,
+            )
+            await self.log.commit(commit, position, journal, snapshot, gate, calls, meanwhile)
         except Closed:
             return False
-        killpoints.passing("submitted" if proposed else "snapshotted" if snapshot else "committed")
+        killpoints.passing("submitted" if guarded else "snapshotted" if snapshot else "committed")
         if not proposed:
             self._send_due()
         if self.watch is not None:

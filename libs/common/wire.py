@@ -22,17 +22,15 @@ CONNECT_TIMEOUT_S = 2.0
 
 def pack(args: tuple[Any, ...]) -> bytes:
     """One command as RESP."""
-    parts = [b"*%d\r\n" % len(args)]
-    for arg in args:
-        data = arg if type(arg) is bytes else str(arg).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return b"".join(parts)
+    packed: bytes = hiredis.pack_command(args)
+    return packed
 
 
 class _Protocol(asyncio.Protocol):
     def __init__(self) -> None:
         self.reader = hiredis.Reader()
-        self.waiting: collections.deque[asyncio.Future[Any]] = collections.deque()
+        self.waiting: collections.deque[tuple[asyncio.Future[Any], float]] = collections.deque()
+        """Replies to come, oldest first, each with the loop time of its command."""
         self.transport: asyncio.Transport | None = None
         self.lost = False
 
@@ -42,7 +40,7 @@ class _Protocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.reader.feed(data)
         while (reply := self.reader.gets()) is not False:
-            future = self.waiting.popleft()
+            future, _ = self.waiting.popleft()
             if future.done():
                 continue
             if isinstance(reply, Exception):
@@ -52,7 +50,7 @@ class _Protocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
-        for future in self.waiting:
+        for future, _ in self.waiting:
             if not future.done():
                 future.set_exception(ConnectionError("the bus closed the connection"))
         self.waiting.clear()
@@ -86,16 +84,19 @@ class Wire:
         self._protocol = protocol
         if self._parts.password:
             user = (unquote(self._parts.username),) if self._parts.username else ()
-            await self._send(("AUTH", *user, unquote(self._parts.password)))
+            await self._send(("AUTH", *user, unquote(self._parts.password)))[0]
 
-    def _send(self, args: tuple[Any, ...]) -> asyncio.Future[Any]:
+    def _send(self, *commands: tuple[Any, ...]) -> list[asyncio.Future[Any]]:
+        """Write commands in one go; a future for each reply."""
         protocol = self._protocol
         if protocol is None or protocol.lost or protocol.transport is None:
             raise ConnectionError("not connected to the bus")
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        protocol.waiting.append(future)
-        protocol.transport.write(pack(args))
-        return future
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        futures: list[asyncio.Future[Any]] = [loop.create_future() for _ in commands]
+        protocol.waiting.extend((future, now_s) for future in futures)
+        protocol.transport.write(b"".join(map(pack, commands)))
+        return futures
 
     async def ready(self) -> None:
         """Wait until connected, however long it takes."""
@@ -110,15 +111,21 @@ class Wire:
 
     async def call(self, *args: Any) -> Any:
         """One command, one attempt on an open connection. Raises ConnectionError when the reply was lost."""
-        if not self.connected:
-            await self.ready()
-        return await self._send(args)
+        (reply,) = await self.send(args)
+        return await reply
 
-    async def send(self, *args: Any) -> asyncio.Future[Any]:
-        """The same without waiting for the reply: commands sent in a row leave in one write."""
+    async def send(self, *commands: tuple[Any, ...]) -> list[asyncio.Future[Any]]:
+        """Send commands in one write, connecting first when need be; the futures are their replies."""
         if not self.connected:
             await self.ready()
-        return self._send(args)
+        return self._send(*commands)
+
+    def check(self, limit_s: float) -> None:
+        """Drop the connection when a reply is overdue: called now and then, it replaces a timeout on every call."""
+        if self.connected and self._protocol is not None and self._protocol.waiting:
+            _, since = self._protocol.waiting[0]
+            if asyncio.get_running_loop().time() - since > limit_s:
+                self.abort()
 
     def abort(self) -> None:
         """Drop the connection; whatever was awaited raises ConnectionError."""

@@ -82,7 +82,7 @@ async def test_a_commit_whose_reply_is_lost_is_applied_once(tmp_path: Path) -> N
                 await _until(bus.url, "{main}:order", 250)
                 assert proxy.dropped > 10
                 assert services.died == []
-                services.stop()
+                await asyncio.to_thread(services.stop)
                 await _check_chain(bus.url)
             finally:
                 services.kill()

@@ -2,13 +2,13 @@
 -- KEYS 1 counters  2 stage  3 quiet  4 readers  5.. stream keys
 -- ARGV 1 batches to be delivered  2 driver's version  3 monotonic seconds  then (index of its key, entry id, nine values) each
 if redis.call('HGET', KEYS[1], 'outstanding') ~= '0' then return {'BUSY'} end
-local n = tonumber(ARGV[2]) * 100000
+local out = {}
 for p = 4, #ARGV, 11 do
-  n = n + 1
-  local item = {-1, n, KEYS[tonumber(ARGV[p])], ARGV[p + 1]}
-  for j = 2, 10 do item[#item + 1] = ARGV[p + j] end
-  redis.call('RPUSH', KEYS[2], cmsgpack.pack(item))
+  local n = #out
+  out[n + 1] = KEYS[tonumber(ARGV[p])]
+  for j = 2, 11 do out[n + j] = ARGV[p + j - 1] end
 end
+redis.call('RPUSH', KEYS[2], cmsgpack.pack({-1, tonumber(ARGV[2]), '', {}, out}))
 redis.call('HSET', KEYS[1], 'outstanding', ARGV[1], 'began', ARGV[3])
 if ARGV[1] == '0' then release(KEYS[1], KEYS[2], KEYS[3], KEYS[4]) end
 return {'OK'}

@@ -10,9 +10,9 @@ redis.call('HSET', KEYS[6], 'ms', ms, 'n', n)
 local entry = string.format('%d-%d', ms, n)
 local value = {ARGV[7], ARGV[3], ARGV[4], tostring(seq), ARGV[5], '[]', ARGV[7], ARGV[8], ARGV[6]}
 if redis.call('EXISTS', KEYS[1]) == 1 then
-  local item = {-1, 1000000000 + seq, KEYS[5], entry}
-  for i = 1, 9 do item[#item + 1] = value[i] end
-  redis.call('RPUSH', KEYS[2], cmsgpack.pack(item))
+  local out = {KEYS[5], entry}
+  for i = 1, 9 do out[i + 2] = value[i] end
+  redis.call('RPUSH', KEYS[2], cmsgpack.pack({-1, 1000000000 + seq, '', {}, out}))
 else
   append(KEYS[5], entry, value, 1)
 end

@@ -15,27 +15,27 @@ end
 p = p + tonumber(ARGV[10])
 local version = tonumber(ARGV[3]) + 1
 local rank = ARGV[4]
-local n = version * 100000
-for i = 1, tonumber(ARGV[11]) do
-  if rank == '' then
-    redis.call('HSET', KEYS[6], ARGV[p + 1], ARGV[p + 2])
-  else
-    n = n + 1
-    redis.call('RPUSH', KEYS[2], cmsgpack.pack({tonumber(rank), n, '', KEYS[6], ARGV[p + 1], ARGV[p + 2]}))
-  end
-  p = p + 2
+local scopes, out = {}, {}
+for i = 1, 2 * tonumber(ARGV[11]), 2 do
+  scopes[i], scopes[i + 1] = ARGV[p + i], ARGV[p + i + 1]
+  if rank == '' then redis.call('HSET', KEYS[6], scopes[i], scopes[i + 1]) end
 end
+p = p + 2 * tonumber(ARGV[11])
+local counted = {}
 for i = 1, tonumber(ARGV[12]) do
   local key = KEYS[tonumber(ARGV[p + 1])]
-  if rank == '' or not redis.call('HGET', KEYS[4], key) then
-    append(key, ARGV[p + 2], ARGV, p + 3)
+  if rank ~= '' and counted[key] == nil then counted[key] = redis.call('HEXISTS', KEYS[4], key) == 1 end
+  if counted[key] then
+    local n = #out
+    out[n + 1] = key
+    for j = 2, 11 do out[n + j] = ARGV[p + j] end
   else
-    n = n + 1
-    local item = {tonumber(rank), n, key, ARGV[p + 2]}
-    for j = 3, 11 do item[#item + 1] = ARGV[p + j] end
-    redis.call('RPUSH', KEYS[2], cmsgpack.pack(item))
+    append(key, ARGV[p + 2], ARGV, p + 3)
   end
   p = p + 11
+end
+if rank ~= '' and (#out > 0 or #scopes > 0) then
+  redis.call('RPUSH', KEYS[2], cmsgpack.pack({tonumber(rank), version, KEYS[6], scopes, out}))
 end
 redis.call('XADD', KEYS[7], version .. '-0', 'data', ARGV[6])
 local set = {'HSET', KEYS[5], 'version', version, 'position', ARGV[5]}

@@ -1,16 +1,15 @@
 -- Waves of a tape run (one server). Outputs are staged; when the count of outstanding deliveries reaches zero everything
--- staged is released at once, in (service, commit, output) order, or, when nothing is staged, the driver is told.
+-- staged is released at once, in (service, commit) order, or, when nothing is staged, the driver is told.
 -- KEYS 1 counters (hash: outstanding)   2 stage (list)   3 quiet (list)   4 readers (hash: stream key -> counted readers)
-local FIELD = {'id', 'type', 'v', 'seq', 'at', 'cause', 'correlation', 'traceparent', 'data'}
-
-local function append(key, entry, value, first)
-  local args = {'XADD', key, entry}
-  for i = 1, 9 do args[#args + 1] = FIELD[i]; args[#args + 1] = value[first + i - 1] end
-  redis.call(unpack(args))
+-- A staged item is one commit: {rank, n, gate key, {scope, value, ...}, {stream key, entry id, nine values, ...}}.
+local function append(key, entry, t, i)
+  redis.call('XADD', key, entry, 'id', t[i], 'type', t[i + 1], 'v', t[i + 2], 'seq', t[i + 3], 'at', t[i + 4],
+    'cause', t[i + 5], 'correlation', t[i + 6], 'traceparent', t[i + 7], 'data', t[i + 8])
 end
 
 local function release(counters, stage, quiet, readers)
   local total = 0
+  local counted = nil
   while total == 0 do
     local packed = redis.call('LRANGE', stage, 0, -1)
     if #packed == 0 then
@@ -18,6 +17,11 @@ local function release(counters, stage, quiet, readers)
       break
     end
     redis.call('DEL', stage)
+    if not counted then
+      counted = {}
+      local flat = redis.call('HGETALL', readers)
+      for i = 1, #flat, 2 do counted[flat[i]] = tonumber(flat[i + 1]) end
+    end
     local staged = {}
     for i = 1, #packed do staged[i] = cmsgpack.unpack(packed[i]) end
     table.sort(staged, function(a, b)
@@ -25,12 +29,11 @@ local function release(counters, stage, quiet, readers)
       return a[2] < b[2]
     end)
     for i = 1, #staged do
-      local item = staged[i]
-      if item[3] == '' then                       -- a change of the gate: {rank, n, '', gate key, scope, value}
-        redis.call('HSET', item[4], item[5], item[6])
-      else                                        -- an entry: {rank, n, stream key, entry id, nine values}
-        append(item[3], item[4], item, 5)
-        total = total + tonumber(redis.call('HGET', readers, item[3]) or '0')
+      local gate, scopes, out = staged[i][3], staged[i][4], staged[i][5]
+      for j = 1, #scopes, 2 do redis.call('HSET', gate, scopes[j], scopes[j + 1]) end
+      for j = 1, #out, 11 do
+        append(out[j], out[j + 1], out, j + 2)
+        total = total + (counted[out[j]] or 0)
       end
     end
   end
