@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,19 +106,27 @@ class Result(msgspec.Struct):
 class Backtest:
     """One run over a tape. Events of `KEPT` go to `keep`."""
 
-    def __init__(self, config: Path, settings: Settings, tape: Tape, keep: Callable[[Record], None]) -> None:
+    def __init__(
+        self,
+        config: Path,
+        settings: Settings,
+        tape: Tape,
+        keep: Callable[[Record], None],
+        changes: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`changes`: settings of cores by dotted key that win over those of `config`."""
         self.settings, self.tape, self.keep = settings, tape, keep
         run = settings.run
         private, public = seal.generate()
         operator_private, operator_public = seal.generate()
-        cores = [
-            core_of(MARKETDATA, config, {"marketdata.symbols": tape.symbols}),
-            core_of(SIGNAL, config),
-            core_of(RISK, config, {"risk.operator_keys": {run.operator: operator_public}, "risk.stage": "backtest"}),
-            core_of(
-                EXECUTION, config, {"execution.seal_keys": {"backtest": public}, "execution.symbols": tape.symbols}
-            ),
-        ]
+        symbols = tape.symbols
+        own: dict[str, dict[str, Any]] = {
+            MARKETDATA: {"marketdata.symbols": symbols},
+            SIGNAL: {},
+            RISK: {"risk.operator_keys": {run.operator: operator_public}, "risk.stage": "backtest"},
+            EXECUTION: {"execution.seal_keys": {"backtest": public}, "execution.symbols": symbols},
+        }
+        cores = [core_of(service, config, {**keys, **_of_section(service, changes)}) for service, keys in own.items()]
         sim = settings.section("sim", SimConfig)
         account = AccountSpec(usdt=sim.usdt)
         self.exchange = Exchange(sim, tape, run.seed, [account])
@@ -146,7 +154,7 @@ class Backtest:
         while self.at < end_at:
             self._instant()
             if self.number % LOOK_EVERY == 0:
-                for command in self.script.due(self.at):
+                for command in self.script.due(self.at, self._next_at):
                     self._command(command)
                 if progress is not None:
                     progress(self.at, self.tape.start_at, end_at)
@@ -196,10 +204,12 @@ class Backtest:
 class Keeper:
     """Writes kept events as an archive, so that a finished backtest can be looked at like any other run."""
 
-    def __init__(self, run_dir: Path) -> None:
-        from libs.common.archive import ArchiveWriter
+    def __init__(self, run_dir: Path, key_file: Path | None = None) -> None:
+        """`key_file`: the key that signs the manifest."""
+        from libs.common.archive import ArchiveWriter, manifest_signer
 
-        self._writer = ArchiveWriter(run_dir)
+        sign, key_id = manifest_signer(key_file.read_text().strip()) if key_file else (None, "")
+        self._writer = ArchiveWriter(run_dir, sign=sign, key_id=key_id)
         self._waiting: dict[str, list[tuple[bytes, list[bytes]]]] = {}
 
     def keep(self, record: Record) -> None:
@@ -215,6 +225,10 @@ class Keeper:
         self._writer.write_manifest(closed=True)
 
 
+def _of_section(section: str, changes: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (changes or {}).items() if key.startswith(f"{section}.")}
+
+
 def backtest(
     config: Path, settings: Settings, run_dir: Path, progress: Callable[[int, int, int], None] | None = None
 ) -> tuple[Result, dict[str, Any]]:
@@ -223,7 +237,8 @@ def backtest(
 
     run = settings.run
     tape = open_tape(list(run.tapes), run.seed)
-    keeper = Keeper(run_dir)
+    key_file = str(settings.values().get("monitor", {}).get("archive_key_file", ""))
+    keeper = Keeper(run_dir, config.parent / key_file if key_file else None)
     result = Backtest(config, settings, tape, keeper.keep).run(progress)
     keeper.close()
     report = build_report(

@@ -1,4 +1,4 @@
-"""`tidegate demo` and `tidegate up`: the whole system on a tape, on this machine, from nothing."""
+"""`tidegate demo`: the whole system on a tape, on this machine, from nothing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cli.follow import Timeline
 from cli.rundir import default_run_dir
 from cli.session import Session
 from cli.summary import lines
-from cli.tapes import BASE, Duration, Seed, Speed, Tapes, plan
-from libs.common.errors import DivergedError, TidegateError, UsageError
+from cli.tapes import Duration, Seed, Speed, Tapes, plan
+from libs.common.errors import DivergedError, TidegateError
 from libs.common.settings import Settings
 
 Dir = Annotated[Path | None, Parameter(name="--run-dir", help="Where the run is kept; empty or new.")]
@@ -35,8 +35,8 @@ def demo(
 
     Needs nothing: an embedded server, a seeded synthetic market by default. Everything is kept in the run directory.
     """
-    overrides, span_ms = plan(ctx, seed, speed, duration, tape)
-    session = _session(ctx, run_dir, overrides)
+    overrides, span_ms, base = plan(ctx, seed, speed, duration, tape)
+    session = _session(ctx, run_dir, overrides, base)
     _banner(session)
     began_s = time.monotonic()
     with session:
@@ -48,40 +48,11 @@ def demo(
     return _conclude(session.run_dir, restarts)
 
 
-def up(
-    *,
-    tape: Tapes = None,
-    seed: Seed = None,
-    speed: Speed = "1",
-    duration: Duration = None,
-    run_dir: Dir = None,
-    ctx: Ctx = DEFAULT,
-) -> int:
-    """Run the whole system in the foreground on a tape until it ends or Ctrl-C; nobody resumes a halt but you."""
-    if not tape:
-        raise UsageError(
-            "expected --tape: paper trading on live public data is not built yet; try --tape synthetic:seed=7"
-        )
-    overrides, span_ms = plan(ctx, seed, speed, duration, tape)
-    session = _session(ctx, run_dir, overrides | {"run.name": "up", "run.resume_after_ms": 0})
-    _banner(session)
-    say(f"look: tidegate status --bus {session.settings.bus.book_url}   stop: Ctrl-C")
-    with session:
-        try:
-            with Timeline(span_ms) as timeline:
-                session.watch(timeline.look)
-        except KeyboardInterrupt:
-            say("stopping")
-        session.finish()
-    print(f"kept in {session.run_dir}; tidegate status --run-dir {session.run_dir}")
-    return 0
-
-
-def _session(ctx: Context, run_dir: Path | None, overrides: dict[str, Any]) -> Session:
-    ctx.settings(overrides, BASE)  # everything wrong is said before anything is made
+def _session(ctx: Context, run_dir: Path | None, overrides: dict[str, Any], base: Path) -> Session:
+    ctx.settings(overrides, base)  # everything wrong is said before anything is made
 
     def settings_of(places: dict[str, object]) -> Settings:
-        return ctx.settings(overrides | places, BASE)
+        return ctx.settings(overrides | places, base)
 
     return Session(run_dir or default_run_dir(overrides["run.seed"]), ctx, settings_of)
 
@@ -94,7 +65,7 @@ def _banner(session: Session) -> None:
 
 def _conclude(run_dir: Path, restarts: Mapping[str, int]) -> int:
     """Replay, report, summary. Returns the exit code; DivergedError says where a replay differed."""
-    from cli.history import verify_with_progress
+    from cli.rerun import verify_with_progress
     from services.monitor.report import build_report
 
     flat = _flat(run_dir)

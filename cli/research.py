@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from cli.context import DEFAULT, Ctx, say
+from cli.models import carried
 from cli.rundir import default_run_dir, make_run_dir, write_accounts, write_config, write_keys
-from cli.tapes import BASE, Duration, Seed, plan
+from cli.tapes import Duration, Seed, plan
 
 if TYPE_CHECKING:
     from cli.backtest import Result
@@ -30,11 +31,12 @@ def backtest(
     ctx: Ctx = DEFAULT,
 ) -> int:
     """Play a tape through the cores and the matching engine, as fast as it goes, and report."""
-    overrides, _ = plan(ctx, seed, "max", duration, tape)
+    overrides, _, base = plan(ctx, seed, "max", duration, tape)
     overrides |= {"run.name": "backtest", "run.stage": "backtest", "risk.stage": "backtest"}
-    ctx.settings(overrides, BASE)
+    ctx.settings(overrides, base)
     directory = make_run_dir(run_dir or default_run_dir(overrides["run.seed"]))
-    settings = ctx.settings(overrides | write_keys(directory) | {"run.run_dir": str(directory)}, BASE)
+    places = write_keys(directory) | {"run.run_dir": str(directory)}
+    settings = carried(lambda found: ctx.settings(overrides | found, base), places, directory)
     write_accounts(directory, settings)
     result, report = _run(write_config(directory, settings), settings, directory)
     say(f"{result.seconds:.1f} s, {result.events / max(result.seconds, 0.001):,.0f} events/s")

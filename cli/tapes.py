@@ -13,6 +13,7 @@ from libs.common.errors import UsageError
 
 NS_PER_MS = 1_000_000
 BASE = Path(__file__).parent / "demo.toml"
+RECORDED = Path(__file__).parent / "recorded.toml"
 
 Seed = Annotated[int | None, Parameter(help="Seed of the synthetic tape and of the simulator's chance (default: 7).")]
 Speed = Annotated[str | None, Parameter(help="How many times faster than wall clock, or max (default).")]
@@ -25,25 +26,43 @@ Tapes = Annotated[
 
 def plan(
     ctx: Context, seed: int | None, speed: str | None, duration: str | None, tape: list[str] | None
-) -> tuple[dict[str, Any], int]:
-    """Settings by dotted key for playing these tapes, and how many ms of tape time that will be.
+) -> tuple[dict[str, Any], int, Path]:
+    """Settings by dotted key for playing these tapes, how many ms of tape time that will be, and the settings file that is
+    weaker than the user's: `demo.toml` for ticks, `recorded.toml` for candles.
 
     Strategies on symbols without a tape fall silent: their symbols are not subscribed. Raises UsageError, SettingsError or TapeError.
     """
     overrides = _wishes(seed, speed, duration, tape)
     run = ctx.settings(overrides, BASE).run
     tapes = [absolute(text) for text in run.tapes] or [f"synthetic:seed={run.seed}"]
-    span_ms, symbols = _survey(tapes, run.seed)
+    span_ms, symbols, _, candle_ms = survey(tapes, run.seed)
     overrides |= {"run.seed": run.seed, "run.tapes": tapes, "marketdata.symbols": symbols, "execution.symbols": symbols}
-    return overrides, min(span_ms, run.duration_ms or span_ms)
+    if candle_ms:
+        overrides |= _candle_places(candle_ms)
+    return overrides, min(span_ms, run.duration_ms or span_ms), RECORDED if candle_ms else BASE
 
 
-def _survey(tapes: list[str], seed: int) -> tuple[int, list[str]]:
-    """Length in ms and symbols of the tapes. Raises TapeError for one that cannot be played."""
+def _candle_places(candle_ms: int) -> dict[str, Any]:
+    """What follows from the length of a tape's candles: shorter ones cannot be published, and prints are this rare."""
+    from services.marketdata.config import INTERVALS, MarketdataConfig
+
+    usual = {*MarketdataConfig().intervals, *(name for name, (ms, _) in INTERVALS.items() if ms == candle_ms)}
+    kept = [name for name, (ms, _) in INTERVALS.items() if name in usual and ms >= candle_ms and ms % candle_ms == 0]
+    return {"marketdata.intervals": kept, "marketdata.tape_cadence_ms": max(20_000, candle_ms)}
+
+
+def survey(tapes: list[str], seed: int) -> tuple[int, list[str], int, int]:
+    """Length in ms, symbols, longest usual silence in ms, and longest candle in ms (0 for ticks) of the tapes.
+
+    Raises TapeError for one that cannot be played.
+    """
+    from sim.candles import default_steps
     from sim.tape import open_tape
 
     tape = open_tape(tapes, seed=seed)
-    return (tape.end_at - tape.start_at) // NS_PER_MS, list(tape.symbols)
+    silence_ms = max((ms // default_steps(ms) for ms in tape.native_ms.values() if ms), default=0)
+    candle_ms = max(tape.native_ms.values(), default=0)
+    return (tape.end_at - tape.start_at) // NS_PER_MS, list(tape.symbols), silence_ms, candle_ms
 
 
 def absolute(tape: str) -> str:

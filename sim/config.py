@@ -26,6 +26,10 @@ class SimConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Of REST and WebSocket, loopback; 0 takes a free one."""
     accounts_file: str = ""
     """JSON list of accounts (key, secret, usdt); empty: one account, key `sim`, secret `sim-secret`."""
+    symbols: tuple[str, ...] = ()
+    """Paper trading on live data: which symbols of the real exchange are traded here."""
+    state_dir: str = ""
+    """Realtime: where the exchange keeps its state over restarts; empty: nowhere."""
     usdt: str = "10000"
     """Opening balance of the default account."""
 

@@ -70,12 +70,15 @@ class Driver:
         self.window_ms, self.end_at = window_ms, end_at
         self.pace = Pace(speed, tape.start_at)
         self.number, self.at = 0, tape.start_at
+        self.began = time.monotonic()
+        """When the first instant began (wall clock): the services are up then."""
 
     async def run(self, *, flatten: bool) -> None:
         """Until the tape is over and, with `flatten`, the exchange is confirmed flat. Raises TidegateError when it does not
         get flat."""
         await self.server.wait_clients({"marketdata", "execution"})
         await self.waves.quiet()
+        self.began = time.monotonic()
         while self.at < self.end_at:
             await self._instant()
             if self.number % LOOK_EVERY == 0:
@@ -131,9 +134,8 @@ async def _main(settings: Settings, config: SimConfig) -> Flat:
     driver = Driver(
         server, waves, operator, tape, window_ms=window_of(tape, run.instant_ms), end_at=end_at, speed=speed
     )
-    began = time.monotonic()
     await driver.run(flatten=run.flatten_at_end)
-    flat = _flat(exchange, driver, time.monotonic() - began)
+    flat = _flat(exchange, driver, time.monotonic() - driver.began)
     await server.stop()
     waves.close()
     return flat

@@ -30,6 +30,7 @@ from sim.feed import topic_symbol
 from sim.market import NS_PER_MS, Market
 from sim.orders import Position
 from sim.params import params_of
+from sim.prints import Print
 from sim.state import AccountState, Changes, Saved
 from sim.tape import SyntheticSource, Tape
 from sim.venue import Venue
@@ -121,6 +122,21 @@ class Exchange:
                 self._outbox.frames.append(item)
             else:
                 self._outbox.replies.append(item)
+
+    def skip(self, at: int) -> None:
+        """What happened up to `at` while this exchange was not there: the markets saw it, nobody traded on it."""
+        for event in self.tape.window(at):
+            market = self.venue.markets[event.symbol]
+            if isinstance(event, Print):
+                market.on_print(event)
+            else:
+                market.on_change(event)
+        for market in self.venue.markets.values():
+            market.roll(at)
+            market.fresh.clear()
+            market.closed.clear()
+        self.venue.now = at
+        self._funding_ms = self._next_funding(at)
 
     def collect(self) -> Outbox:
         """What left since the last time; each request's reply once."""

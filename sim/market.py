@@ -17,6 +17,7 @@ SMOOTH_NS = 2_000_000_000
 
 _FINE = 1 << 16
 RECENT = 1000
+KEPT_FUNDING = 4
 HOUR_MS = 3_600_000
 
 
@@ -43,14 +44,28 @@ class Market:
         self.opening = 0
         self._hour_ends_ms = 0
         self._funding = (-1, 0)
+        self._quoted_mark = self._quoted_index = 0
+        self._quoted_funding: dict[int, int] = {}
 
     @property
     def mark(self) -> int:
-        return self._index_fine // _FINE
+        return self._quoted_mark or self._index_fine // _FINE
 
     @property
     def index(self) -> int:
-        return self.mark
+        return self._quoted_index or self.mark
+
+    def quote(self, mark: int = 0, index: int = 0, funding_ms: int = 0, rate_e8: int | None = None) -> None:
+        """What a real exchange says instead of us: mark and index in ticks, the next funding stamp and its rate. What is left
+        out stays as it was."""
+        self._quoted_mark, self._quoted_index = mark or self._quoted_mark, index or self._quoted_index
+        rates = self._quoted_funding
+        last = next(reversed(rates), 0)
+        stamp = funding_ms or last
+        if stamp and (rate_e8 is not None or last):
+            rates[stamp] = rates[last] if rate_e8 is None else rate_e8
+            if len(rates) > KEPT_FUNDING:
+                del rates[next(iter(rates))]
 
     @property
     def high(self) -> int:
@@ -95,7 +110,9 @@ class Market:
         self.klines.roll(at // NS_PER_MS)
 
     def funding_e8(self, stamp_ms: int) -> int:
-        """Funding rate of the stamp as 1e-8: a basis point, give or take two; seeded."""
+        """Funding rate of the stamp as 1e-8: as it was quoted last, else a basis point, give or take two; seeded."""
+        if stamp_ms in self._quoted_funding:
+            return self._quoted_funding[stamp_ms]
         if self._funding[0] != stamp_ms:
             rate = digest(self._seed, "funding", self.instrument.symbol, stamp_ms) % 40_001 - 10_000
             self._funding = (stamp_ms, rate)

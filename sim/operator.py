@@ -40,14 +40,14 @@ class Script:
             case FlatConfirmed() if self._flatten_at is not None and record.at >= self._flatten_at:
                 self.flat_at = record.at
 
-    def due(self, at: int) -> list[Command]:
-        """Resumes of the halts that are old enough; none once the book is being flattened."""
+    def due(self, at: int, next_at: int) -> list[Command]:
+        """Resumes of the halts that are old enough at `at`, to be read at `next_at`; none once the book is being flattened."""
         if self._flatten_at is not None or not self.resume_after_ns:
             return []
         ripe = [halt_id for halt_id, halted_at in self._halts.items() if at - halted_at >= self.resume_after_ns]
         for halt_id in ripe:
             del self._halts[halt_id]
-        return [self._sealed(ResumeRequested(halt_id=halt_id, **self._common(at))) for halt_id in ripe]
+        return [self._sealed(ResumeRequested(halt_id=halt_id, **self._common(next_at))) for halt_id in ripe]
 
     def flatten(self, at: int) -> Command:
         self._flatten_at = at
@@ -78,7 +78,7 @@ class Operator:
             for entry, fields in page:
                 self._after[name] = entry.decode()
                 self.script.note(decode(name, entry, fields))
-        for command in self.script.due(at):
+        for command in self.script.due(at, next_at):
             await append_command(self.wire, self.book, command, next_at)
 
     async def flatten(self, next_at: int) -> None:

@@ -184,7 +184,8 @@ class LiveTape(Tape):
         super().__init__([])
         self._tape, self._origin, self._speed = tape, origin_at, max(1, speed)
         self._shift = tape.start_at
-        self.sources, self.instruments, self.native_ms = tape.sources, tape.instruments, tape.native_ms
+        self.sources, self.instruments = tape.sources, tape.instruments
+        self.native_ms = {symbol: ms // self._speed for symbol, ms in tape.native_ms.items()}
         self.start_at, self.end_at = origin_at, origin_at + (tape.end_at - tape.start_at) // self._speed
 
     @property
@@ -215,6 +216,10 @@ class PushTape(Tape):
     def push(self, frame: dict[str, Any]) -> None:
         """Take one public frame (orderbook or publicTrade) as decoded JSON."""
         self._waiting.extend(self._decoder.events(frame))
+
+    def clear(self, symbol: str) -> None:
+        """The book of a symbol is not known any more: there is nothing to trade against until its next snapshot."""
+        self._waiting.append(BookChange(self._played_at, symbol, True, (), ()))
 
     def window(self, until_at: int) -> list[MarketEvent]:
         # What has arrived lies between the last window and this one, whatever the exchange's clock says against ours.

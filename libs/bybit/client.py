@@ -8,6 +8,7 @@ same id until they are answered, so that neither a killed client nor a killed co
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Coroutine
@@ -22,7 +23,7 @@ from websockets.exceptions import WebSocketException
 from libs.bybit import rest
 from libs.bybit.lockstep import MARKER_TOPIC, Assembler, Batch, marker_subscription
 from libs.bybit.sign import Key, rest_headers
-from libs.bybit.stream import Arrival, Session, SessionError
+from libs.bybit.stream import Arrival, Patience, Session, SessionError
 from libs.common import killpoints
 from libs.common.decider import Request
 from libs.common.errors import SettingsError
@@ -35,8 +36,13 @@ _LIMIT_HEADERS = ("x-bapi-limit", "x-bapi-limit-status", "x-bapi-limit-reset-tim
 _CONNECTIONS = 64
 _RETRY_S = 0.02
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.25, 20.0
+_STEADY_S = 10.0
+"""A connection that lived shorter does not reset the pause: a venue that hangs up at once is not hammered."""
+_CLOSE_S = 1.0
+"""How long a dead peer may take to say goodbye."""
 _OFFSET_EVERY_S = 60.0
-_GATEWAY_TIMEOUT = 504
+_OK, _GATEWAY_TIMEOUT = 200, 504
+_GOING_AWAY, _MOST_REASON = 1001, 120
 _CLOCK_CODE = '"retCode":10002'
 """Our time stamp was refused; a new offset is for the next call, the core decides about this one."""
 
@@ -66,7 +72,13 @@ class BybitDriver:
         topics: tuple[str, ...] = (),
         recv_window_ms: int = 3_000,
         timeout_s: float = 5.0,
+        patience: Patience | None = None,
     ) -> None:
+        self._patience = patience or Patience()
+        self._line: tuple[ClientConnection, Session] | None = None
+        """The connection that is up, if one is."""
+        self._renewals: set[int] = set()
+        """Requests to resubscribe that have no answer yet."""
         self._ws_url, self._topics, self._client_name = ws_url, topics, client_name
         self._lockstep = lockstep
         self._recv_window_ms = recv_window_ms
@@ -104,8 +116,16 @@ class BybitDriver:
             self._background.append(self._task(self._follow()))
 
     async def send(self, request: Request) -> None:
-        """Begin a call; calls run side by side. The answer comes through the inbox."""
-        task = self._task(self._repeat(request) if self._lockstep else self._once(request))
+        """Begin a call; calls run side by side. The answer comes through the inbox.
+
+        A request with the method WS asks for a topic of the stream anew (`resubscribe:<topic>`); its reply is the venue's ack.
+        On a tape nothing is ever lost: there the simulator turns it down like any call it does not know.
+        """
+        if self._lockstep:
+            work = self._repeat(request)
+        else:
+            work = self._renew(request) if request.method == "WS" else self._once(request)
+        task = self._task(work)
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
 
@@ -209,17 +229,18 @@ class BybitDriver:
         """Connect, follow, reconnect. The pause doubles up to 20 s, with jitter; in lockstep it stays short."""
         pause_s = _FIRST_PAUSE_S
         while not self._stopping:
-            session = self._session()
+            session, began_s = self._session(), time.monotonic()
             try:
                 # Our own ping and silence watch replace the library's; frames of a busy book can be large.
                 async with connect(
-                    self._ws_url, ping_interval=None, max_size=2**24, max_queue=4096, proxy=None
+                    self._ws_url, ping_interval=None, max_size=2**24, max_queue=4096, proxy=None, close_timeout=_CLOSE_S
                 ) as socket:
                     await self._converse(socket, session)
             except (OSError, WebSocketException, SessionError, TimeoutError, msgspec.DecodeError) as error:
                 if session.ready and not self._lockstep:
                     self._put("disconnected", str(error)[:200])
-            pause_s = _FIRST_PAUSE_S if session.ready else min(pause_s * 2, _LAST_PAUSE_S)
+            steady = session.ready and time.monotonic() - began_s > _STEADY_S
+            pause_s = _FIRST_PAUSE_S if steady else min(pause_s * 2, _LAST_PAUSE_S)
             await asyncio.sleep(_RETRY_S if self._lockstep else pause_s * random.uniform(0.5, 1.0))
 
     def _session(self) -> Session:
@@ -227,19 +248,41 @@ class BybitDriver:
         if self._lockstep:
             self._assembler.reconnected()
             topics += (marker_subscription(self._client_name, self._assembler.cursor),)
-        return Session(topics, self._key)
+        return Session(topics, self._key, self._patience)
 
     async def _converse(self, socket: ClientConnection, session: Session) -> None:
         for text in session.opened(self._clock_ms(), self._auth_expiry_ms()):
             await socket.send(text)
         pinger = None if self._lockstep else asyncio.create_task(self._ping(socket, session))
+        self._line = (socket, session)
         try:
             # The end of the socket, orderly or not, ends here as ConnectionClosed: `recv` raises for both.
             while True:
                 await self._take(await socket.recv(), socket, session)
         finally:
+            self._line = None
+            for number in sorted(self._renewals):
+                self._renewed(
+                    number, OutsideMessage("lost", "the connection ended", number, received_at=time.time_ns())
+                )
             if pinger is not None:
                 pinger.cancel()
+
+    async def _renew(self, request: Request) -> None:
+        """Ask for one topic anew; without a connection there is nothing to ask: the next one subscribes everything."""
+        self._renewals.add(request.number)
+        if self._line is None or not self._line[1].ready:
+            self._renewed(request.number, _lost(request, "not connected", time.time_ns()))
+            return
+        socket, session = self._line
+        with contextlib.suppress(WebSocketException):  # the end of the socket answers what it left open
+            for text in session.resubscribe(request.target.partition(":")[2], str(request.number)):
+                await socket.send(text)
+
+    def _renewed(self, number: int, answer: OutsideMessage) -> None:
+        if number in self._renewals:
+            self._renewals.discard(number)
+            self._inbox.put([answer])
 
     async def _take(self, text: str | bytes, socket: ClientConnection, session: Session) -> None:
         kind, frame, answers = session.received(text, self._clock_ms())
@@ -247,9 +290,12 @@ class BybitDriver:
             await socket.send(answer)
         if kind is Arrival.READY and not self._lockstep:
             self._put("connected")
+        payload = text if isinstance(text, str) else text.decode()
+        if kind is Arrival.RENEWED:
+            number = int(frame.req_id or 0)
+            self._renewed(number, OutsideMessage("reply", payload, number, _OK, received_at=time.time_ns()))
         if kind is not Arrival.DATA:
             return
-        payload = text if isinstance(text, str) else text.decode()
         if not self._lockstep:
             self._put(self._channel, payload)
         elif frame.topic.startswith(MARKER_TOPIC):
@@ -258,13 +304,16 @@ class BybitDriver:
             self._assembler.frame(OutsideMessage(self._channel, payload))
 
     async def _ping(self, socket: ClientConnection, session: Session) -> None:
+        pause_s = min(1.0, self._patience.ping_every_ms / 4_000)
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(pause_s)
             try:
                 for text in session.due(self._clock_ms()):
                     await socket.send(text)
-            except (SessionError, WebSocketException):
-                await socket.close()
+            except SessionError as error:
+                await socket.close(_GOING_AWAY, str(error)[:_MOST_REASON])
+                return
+            except WebSocketException:
                 return
 
     def _auth_expiry_ms(self) -> int:

@@ -20,10 +20,12 @@ class LotSizeFilter(Row):
     max_order_qty: str
     qty_step: Text = ""
     min_notional_value: Text = ""
+    max_mkt_order_qty: Text = ""
 
 
 class RiskParameters(Row):
     price_limit_ratio_x: Text = ""
+    price_limit_ratio_y: Text = ""
 
 
 class InstrumentRow(Row):
@@ -34,6 +36,12 @@ class InstrumentRow(Row):
     leverage_filter: LeverageFilter = msgspec.field(default_factory=LeverageFilter)
     funding_interval: int = 480
     risk_parameters: RiskParameters | None = None
+
+
+class InstrumentRows(msgspec.Struct):
+    """Result of /v5/market/instruments-info."""
+
+    rows: list[InstrumentRow] = msgspec.field(name="list", default_factory=list)
 
 
 class TickerRow(Row):

@@ -14,17 +14,23 @@ from libs.bybit import wire
 from libs.bybit.sign import Key, stream_auth_args
 from libs.common.errors import TidegateError
 
-PING_EVERY_MS = 20_000
-SILENCE_MS = 60_000
-"""No message at all, not even a pong, for this long: the connection is dead."""
-
 AUTH_AHEAD_MS = 10_000
 MAX_ARGS_CHARS = 20_000
 """Below the venue's 21,000 characters of topics for one connection."""
 
 
+class Patience(msgspec.Struct, frozen=True):
+    """When to ask whether the other end lives, and when to believe that it does not. Spans in ms."""
+
+    ping_every_ms: int = 20_000
+    answer_within_ms: int = 10_000
+    """Nothing at all, not even a pong, for so long after a ping: the connection is half open."""
+    data_within_ms: int = 0
+    """No data for so long, pongs or not: the subscription is lost. 0: silence is normal (private topics)."""
+
+
 class SessionError(TidegateError):
-    """The venue refused auth or a subscription; the session must be opened anew."""
+    """The venue refused auth or a subscription, or fell silent; the session must be opened anew."""
 
 
 class Arrival(StrEnum):
@@ -33,26 +39,36 @@ class Arrival(StrEnum):
     DATA = "data"
     READY = "ready"
     """The last outstanding ack: everything is subscribed now."""
+    RENEWED = "renewed"
+    """The ack of `resubscribe`; the frame's req_id names which."""
     CONTROL = "control"
 
 
 class Session:
     """One connection. `key` given: private, auth comes first. Times are ms on the driver's clock."""
 
-    def __init__(self, topics: tuple[str, ...], key: Key | None = None) -> None:
+    def __init__(self, topics: tuple[str, ...], key: Key | None = None, patience: Patience | None = None) -> None:
         if sum(map(len, topics)) > MAX_ARGS_CHARS:
             raise ValueError(f"expected at most {MAX_ARGS_CHARS} characters of topics, split them over connections")
         self._topics = topics
         self._key = key
+        self._patience = patience or Patience()
         self._waiting: dict[str, str] = {}
+        self._renewing: dict[str, str] = {}
+        """Topics that were asked for anew, by req_id, oldest first."""
         self._pinged_ms = 0
         self._heard_ms = 0
+        self._data_ms = 0
+        self._unanswered_ms: int | None = None
+        """When the first ping was sent that nothing came after."""
         self.ready = False
 
     def opened(self, now_ms: int, expires_ms: int = 0) -> list[str]:
         """First texts of a fresh connection. `expires_ms`: of the auth; 0 means shortly after now."""
         self._waiting.clear()
-        self._pinged_ms = self._heard_ms = now_ms
+        self._renewing.clear()
+        self._pinged_ms = self._heard_ms = self._data_ms = now_ms
+        self._unanswered_ms = None
         self.ready = False
         if self._key is None:
             return self._subscription()
@@ -64,28 +80,48 @@ class Session:
 
         Raises SessionError when auth or a subscription was refused.
         """
-        self._heard_ms = now_ms
+        self._heard_ms, self._unanswered_ms = now_ms, None
         frame = wire.frame_of(text)
         if frame.topic:
+            self._data_ms = now_ms
             return Arrival.DATA, frame, []
-        if frame.op in ("auth", "subscribe"):
+        if frame.op in ("auth", "subscribe", "unsubscribe"):
             return self._acknowledged(frame)
         return Arrival.CONTROL, frame, []
 
+    def resubscribe(self, topic: str, req_id: str) -> list[str]:
+        """Texts that ask for a topic anew: the venue has no other way to a fresh snapshot. Their ack arrives as RENEWED."""
+        self._renewing[req_id] = topic
+        return [_text(f"un-{req_id}", "unsubscribe", [topic]), _text(req_id, "subscribe", [topic])]
+
     def due(self, now_ms: int) -> list[str]:
-        """Texts whose time has come: a ping every 20 s. Raises SessionError when the venue fell silent."""
-        if now_ms - self._heard_ms > SILENCE_MS:
+        """Texts whose time has come: a ping now and then. Raises SessionError when the venue fell silent."""
+        patience = self._patience
+        if self._unanswered_ms is not None and now_ms - self._unanswered_ms > patience.answer_within_ms:
             raise SessionError(
-                f"expected a message within {SILENCE_MS} ms, was silent for {now_ms - self._heard_ms} ms"
+                f"expected an answer to a ping within {patience.answer_within_ms} ms, was silent for {now_ms - self._heard_ms} ms"
             )
-        if now_ms - self._pinged_ms < PING_EVERY_MS:
+        if 0 < patience.data_within_ms < now_ms - self._data_ms:
+            raise SessionError(
+                f"expected data within {patience.data_within_ms} ms, was none for {now_ms - self._data_ms} ms"
+            )
+        if now_ms - self._pinged_ms < patience.ping_every_ms:
             return []
         self._pinged_ms = now_ms
+        if self._unanswered_ms is None:
+            self._unanswered_ms = now_ms
         return ['{"op":"ping"}']
 
     def _acknowledged(self, frame: wire.Frame) -> tuple[Arrival, wire.Frame, list[str]]:
         if frame.success is False:
             raise SessionError(f"expected {frame.op} to succeed, was refused: {frame.ret_msg}; check key and topics")
+        if frame.op == "unsubscribe":
+            return Arrival.CONTROL, frame, []
+        if self._renewing and frame.op not in self._waiting:
+            # Where the answer leaves req_id out, the venue answers in the order it was asked.
+            frame.req_id = str(frame.req_id or next(iter(self._renewing)))
+            self._renewing.pop(frame.req_id, None)
+            return Arrival.RENEWED, frame, []
         # Some answers leave req_id out; there is one operation of a kind under way at a time, so its op names it.
         self._waiting.pop(str(frame.req_id or frame.op), None)
         self._waiting.pop(frame.op, None)
@@ -99,4 +135,8 @@ class Session:
 
     def _operation(self, op: str, args: list[str | int]) -> str:
         self._waiting[op] = op
-        return msgspec.json.encode({"req_id": op, "op": op, "args": args}).decode()
+        return _text(op, op, args)
+
+
+def _text(req_id: str, op: str, args: list[str | int] | list[str]) -> str:
+    return msgspec.json.encode({"req_id": req_id, "op": op, "args": args}).decode()

@@ -193,6 +193,8 @@ class Execution(msgspec.Struct, frozen=True, gc=False):
     exec_ms: int
     seq: int
     stop_type: str
+    order_qty: Decimal = Decimal(0)
+    """Of the whole order, as the venue cut it down; 0 when it does not say."""
 
 
 def execution_of(row: ExecutionRow) -> Execution:
@@ -213,6 +215,7 @@ def execution_of(row: ExecutionRow) -> Execution:
         exec_ms=instant_ms(row.exec_time),
         seq=row.seq,
         stop_type="" if stop_type == "UNKNOWN" else stop_type,
+        order_qty=amount(row.order_qty),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from libs.bybit.client import BybitDriver, read_key
+from libs.bybit.measure import Measured
 from libs.common.errors import SettingsError
 from libs.common.service import TAPE, run
 from libs.common.settings import service_settings
@@ -27,4 +28,4 @@ def main() -> None:
         )
 
     key = read_key(key_file)
-    run(ExecutionCore(config), settings, driver=driver, secrets=(key.secret,), timer_ms=TIMER_MS)
+    run(ExecutionCore(config), settings, driver=driver, measure=Measured, secrets=(key.secret,), timer_ms=TIMER_MS)

@@ -71,7 +71,7 @@ def _fill(done: wire.Execution, order: Order) -> Fill:
         reduce_only=order.reduce_only,
         purpose=order.purpose,
         cum_qty=order.cum_qty + done.qty,
-        order_qty=order.qty,
+        order_qty=min(order.qty, done.order_qty) if done.order_qty > 0 else order.qty,
         exec_at=done.exec_ms * MS,
     )
 

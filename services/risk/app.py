@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,15 +21,19 @@ from services.risk.modes import gate_changes
 
 
 def read_seal_key(path: Path) -> str:
-    """The private key (64 hex digits) of a file that only its owner may read. Raises SettingsError."""
+    """The private key (64 hex digits) of a file that only its owner may read. Raises SettingsError.
+
+    A file of root's may be readable by one group: that is how Kubernetes mounts a Secret for a process that is not root.
+    """
     try:
-        mode, text = path.stat().st_mode & 0o777, path.read_text(encoding="ascii").strip()
+        stat, text = path.stat(), path.read_text(encoding="ascii").strip()
         seal.public_of(text)
     except (OSError, ValueError) as error:
         raise SettingsError(
             f"expected run.seal_key_file to hold 64 hex digits of an Ed25519 key, was {path}: {type(error).__name__}"
         ) from None
-    if mode & 0o077:
+    mode, by_group = stat.st_mode & 0o777, 0o040 if stat.st_uid == 0 and os.geteuid() != 0 else 0
+    if mode & 0o077 & ~by_group:
         raise SettingsError(f"expected {path} to be readable by its owner alone, was mode {mode:o}; chmod 600 it")
     return text
 

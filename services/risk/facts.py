@@ -130,7 +130,8 @@ def on_drift(state: RiskState, config: RiskConfig, body: e.DriftMeasured, record
     state.drift[body.strategy] = min(max(factor, Decimal(0)), Decimal(1))
 
 
-def on_promoted(state: RiskState, config: RiskConfig, body: e.ModelPromoted, record: Record) -> None:
+def on_model(state: RiskState, config: RiskConfig, body: e.ModelPromoted | e.ModelRolledBack, record: Record) -> None:
+    """Another model is live: what was measured of the one before does not count for it."""
     state.drift.pop(body.strategy, None)
 
 
@@ -195,7 +196,8 @@ LEARN: dict[type[Event], Learn] = {
     e.Mismatch: on_doubt,
     e.Heartbeat: on_heartbeat,
     e.DriftMeasured: on_drift,
-    e.ModelPromoted: on_promoted,
+    e.ModelPromoted: on_model,
+    e.ModelRolledBack: on_model,
     e.ModelBlocked: on_model_blocked,
     e.Halted: on_halted,
     e.ModeChanged: _simply(modes.on_mode_changed),

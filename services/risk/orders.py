@@ -66,6 +66,8 @@ def on_order(state: RiskState, event: Event) -> None:
         case OrderAccepted(ack_ms=ack_ms):
             state.acks_ms.append(ack_ms)
             del state.acks_ms[:-ACKS_KEPT]
+        case OrderRejected(reason="DUPLICATE"):
+            pass  # of a second approval under an id that may still be live
         case OrderRejected(order_link_id=link):
             _end(state, link, Decimal(0))
         case OrderCancelled(order_link_id=link, cum_qty=traded):
@@ -87,7 +89,10 @@ def on_fill(state: RiskState, event: Fill) -> None:
     if order.filled == 0:
         recent = [at for at in state.fills_at.get(order.strategy, ()) if at > state.now - MINUTE_NS]
         state.fills_at[order.strategy] = [*recent, state.now]
-    order.filled = max(order.filled, state.ledger.grids[order.symbol].lots(event.cum_qty))
+    grid = state.ledger.grids[order.symbol]
+    order.filled = max(order.filled, grid.lots(event.cum_qty))
+    if order.reduce_only:  # the venue cuts a reduce-only order down to the position: the rest never comes
+        order.lots = max(order.filled, min(order.lots, grid.lots(event.order_qty)))
     if order.filled >= order.lots:
         del state.orders[event.order_link_id]
         _tried(state, event.order_link_id, is_whole=True)

@@ -37,21 +37,21 @@ def test_files_get_their_full_path_and_the_rest_stays(tmp_path: Path):
 
 
 def test_the_default_is_a_synthetic_tape_of_the_seed():
-    overrides, span_ms = plan(Context(), 3, None, None, None)
+    overrides, span_ms, _ = plan(Context(), 3, None, None, None)
     assert overrides["run.tapes"] == ["synthetic:seed=3"]
     assert overrides["marketdata.symbols"] == overrides["execution.symbols"] == ["BTCUSDT", "ETHUSDT"]
     assert span_ms == 3 * 3_600_000
 
 
 def test_the_symbols_are_those_of_the_tape_and_a_duration_shortens_it():
-    overrides, span_ms = plan(Context(), None, "5", "2m", ["synthetic:seed=7,symbols=ETHUSDT"])
+    overrides, span_ms, _ = plan(Context(), None, "5", "2m", ["synthetic:seed=7,symbols=ETHUSDT"])
     assert overrides["marketdata.symbols"] == ["ETHUSDT"]
     assert (overrides["run.speed"], overrides["run.duration_ms"], span_ms) == ("5", 120_000, 120_000)
 
 
 def test_tapes_of_the_settings_file_are_played_when_none_is_named(tmp_path: Path):
     (tmp_path / "tidegate.toml").write_text('[run]\ntapes = ["synthetic:seed=11"]\nseed = 5\n')
-    overrides, _ = plan(Context(), None, None, None, None)
+    overrides, _, _ = plan(Context(), None, None, None, None)
     assert (overrides["run.tapes"], overrides["run.seed"]) == (["synthetic:seed=11"], 5)
 
 

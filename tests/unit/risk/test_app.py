@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -37,6 +38,27 @@ def test_seal_key_is_read_from_a_file_of_its_owner_alone(tmp_path: Path) -> None
     path.chmod(0o600)
     assert read_seal_key(path) == private
     path.chmod(0o644)
+    with pytest.raises(SettingsError, match="chmod 600"):
+        read_seal_key(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of root's")
+def test_seal_key_of_a_kubernetes_secret_is_roots_and_readable_by_the_pods_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, _ = seal.generate()
+    path = tmp_path / "key"
+    path.write_text(private)
+    path.chmod(0o440)
+    with pytest.raises(SettingsError, match="chmod 600"):
+        read_seal_key(path)  # root's own file
+    monkeypatch.setattr(os, "geteuid", lambda: 10001)
+    assert read_seal_key(path) == private
+    path.chmod(0o444)
+    with pytest.raises(SettingsError, match="chmod 600"):
+        read_seal_key(path)
+    path.chmod(0o440)
+    os.chown(path, 10001, 10001)
     with pytest.raises(SettingsError, match="chmod 600"):
         read_seal_key(path)
 
