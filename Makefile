@@ -10,8 +10,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 WORKERS ?= 2
+SERVICES ?= marketdata signal risk execution monitor tools
+TAG ?= dev
+REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help setup demo test test-all check format bench lock docs clean
+.PHONY: help setup demo test test-all check format bench images lock docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -41,6 +44,12 @@ format: $(VENV)/.dev  ## Format the code and mend what lint can mend
 
 bench: $(VENV)/.dev  ## Measure speed and print it beside the limit of the machine
 	$(BIN)/python -m benchmarks $(ARGS)
+
+images:  ## Build the six container images (TAG=dev, SERVICES="risk tools")
+	@for service in $(SERVICES); do \
+	  echo "tidegate/$$service:$(TAG)"; \
+	  docker build --quiet --build-arg SERVICE=$$service --build-arg REVISION=$(REVISION) --tag tidegate/$$service:$(TAG) . ; \
+	done
 
 docs: $(VENV)/.dev  ## Write the generated pages of docs/ again
 	$(BIN)/python -m cli.docs

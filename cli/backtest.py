@@ -28,7 +28,7 @@ from sim.operator import LOOK_EVERY, Script
 from sim.tape import Tape, open_tape
 from sim.wiretypes import WireReply, WireRequest
 
-KEPT = ("signal", "order-intent", "order", "fill", "account", "halt", "portfolio", "command", "instrument")
+KEPT = ("signal", "order-intent", "order", "fill", "account", "halt", "portfolio", "command", "model", "instrument")
 """Streams that a backtest keeps; market data and the exchange's frames can be made again from tape and seed."""
 SEGMENT_ROWS = 5_000
 

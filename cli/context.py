@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -51,12 +52,18 @@ DEFAULT = Context()
 
 
 def section_types() -> dict[str, type[Any]]:
-    """The struct of every section that a service or the simulator owns, by section."""
+    """The struct of every section that a service or the simulator owns, by section; of what this image holds."""
     found = {}
     for name, place in SECTION_OWNERS.items():
         module, _, struct = place.partition(":")
-        found[name] = getattr(import_module(module), struct)
+        if is_here(module.rpartition(".")[0]):
+            found[name] = getattr(import_module(module), struct)
     return found
+
+
+def is_here(module: str) -> bool:
+    """Whether this image holds a module: monitor's has the verbs that look and act, and no service but its own."""
+    return find_spec(module) is not None
 
 
 Ctx = Annotated[Context, Parameter(parse=False)]

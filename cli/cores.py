@@ -20,8 +20,18 @@ def core_of(service: str, config: Path, overrides: Mapping[str, Any] | None = No
     section: Any = settings.section(service, kind)
     if service == MONITOR:
         section = msgspec.structs.replace(section, config=section.config or settings.digest())
+    if service == SIGNAL:
+        return _signal(section, settings.path(section.models_dir))
     core: Core = _core_kinds()[service](section)
     return core
+
+
+def _signal(section: Any, models: Path) -> Core:
+    """Signal with the models that its settings name."""
+    from services.signal.available import models_of
+    from services.signal.core import SignalCore
+
+    return SignalCore(section, models_of(section, models))
 
 
 def _config_kinds() -> dict[str, type[msgspec.Struct]]:

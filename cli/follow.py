@@ -88,6 +88,24 @@ class Timeline:
         )
 
 
+class Pulse(Timeline):
+    """The same for a realtime run: since when it runs, how fresh the market is, and the money."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def _move(self, bus: LiveBus) -> None:
+        assert self._progress is not None
+        assert self._task is not None
+        elapsed_s = int(time.monotonic() - self._began_s)
+        up = f"{elapsed_s // 3600}:{elapsed_s // 60 % 60:02d}:{elapsed_s % 60:02d}"
+        ticks = next(bus.newest("tick"), None)
+        age = "no market yet" if ticks is None else f"market {max(0, time.time_ns() - ticks.at) / 1e9:.1f} s ago"
+        mark = next((r.body for r in bus.newest("portfolio") if isinstance(r.body, PortfolioMarked)), None)
+        money = f" · equity {mark.equity:,.2f} · {mark.mode}" if mark else ""
+        self._progress.update(self._task, description=f"up {up} · {age}{money} · Ctrl-C stops")
+
+
 def headline(record: Record) -> str:
     """One line about a halt, a change of mode or a resume; empty for anything else."""
     match record.body:

@@ -1,15 +1,15 @@
-"""The log itself: tail, show, export; and running it again."""
+"""The log itself: tail, show, export, verify."""
 
 from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from heapq import merge
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
+from typing import Annotated, Literal, TextIO
 
 import msgspec
 from cyclopts import Parameter
@@ -19,12 +19,10 @@ from cli.output import event_row, print_json, print_json_line, utc
 from cli.sources import Source, open_source
 from cli.why import find_event
 from cli.words import words
+from libs.common.archive import Check
 from libs.common.errors import DivergedError, UsageError
 from libs.common.record import Record
-from libs.common.streams import BY_NAME, SERVICES
-
-if TYPE_CHECKING:
-    from cli.replay import ReplayResult
+from libs.common.streams import BY_NAME
 
 _FREQUENT = ("raw", "clock", "venue", "tick", "reference")
 """Left out of `events tail` unless asked for: they say little and come often."""
@@ -171,53 +169,65 @@ def _names(stream: list[str]) -> tuple[str, ...]:
     return tuple(stream)
 
 
-def replay(
+def verify(
     run: Annotated[Path | None, Parameter(name="RUN_DIR", help="Run directory (or --run-dir).")] = None,
     *,
-    verify: Annotated[bool, Parameter(negative="", help="Compare every output byte with what was recorded.")] = False,
+    key: Annotated[
+        str | None, Parameter(help="Public key (64 hex digits) that the manifest must be signed with.")
+    ] = None,
     run_dir: RunDir = None,
     output: Lines = "table",
 ) -> int:
-    """Run the pure cores again on what a run recorded. With --verify exit code 4 when anything differs."""
+    """Check an archive: every hash of every row and file, and the manifest's signature. Exit code 4 names what is wrong.
+
+    Without --key the run's own archive key is asked for; keep its public half elsewhere, or whoever can write here can sign too.
+    """
+    from libs.common.archive import ArchiveReader, manifest_check
+
     directory = run or run_dir
     if directory is None:
-        raise UsageError("expected a run directory, was none; try tidegate replay runs/... --verify")
-    if not verify:
-        raise UsageError("expected --verify: replay with changed settings is not built yet")
-    result = verify_with_progress(directory)
-    document: dict[str, Any] = {
-        "events": result.events,
-        "differences": result.differences,
-        "by_service": result.by_service,
-    }
+        raise UsageError("expected a run directory, was none; try tidegate events verify runs/...")
+    reader = ArchiveReader(directory)
+    manifest = reader.manifest()
+    if manifest is None:
+        raise DivergedError(f"expected {reader.path} with a manifest, was none; the archive cannot be checked")
+    public = key or archive_key(directory)
+    rows = reader.verify_chain(_checked(manifest_check, public) if public else None)
+    state = "closed" if manifest.closed else "still open"
     if output == "json":
-        print_json(document)
+        signed = {"signed": bool(public), "key_id": manifest.key_id if public else ""}
+        print_json({"rows": rows, "streams": len(manifest.streams), "closed": manifest.closed, **signed})
+        return 0
+    print(f"{rows:,} rows of {len(manifest.streams)} streams are as they were archived ({state})")
+    if public:
+        print(f"the manifest is signed with key {public[:32]}")
     else:
-        for service in SERVICES:
-            print(f"{service:<11} {result.by_service.get(service, 0)} differences")
-        print(f"{result.events:,} events re-run: {result.differences} differences")
-    if result.differences:
-        for example in result.examples:
-            say(
-                f"{example.service} {example.stream} {example.seq}\n  recorded {example.recorded}\n  replayed {example.replayed}"
-            )
-        raise DivergedError(f"expected the replay to give the same bytes, {result.differences} events differ")
+        print("the manifest is not signed: a change by somebody who can write the whole directory would not be found")
     return 0
 
 
-def verify_with_progress(run_dir: Path) -> ReplayResult:
-    """Replay every service of a run and compare; a bar with the time left on a terminal."""
-    from cli.replay import verify
+def _checked(make: Callable[[str], Check], public: str) -> Check:
+    try:
+        return make(public)
+    except ValueError as error:
+        raise UsageError(f"--key: expected 64 hex digits of an Ed25519 public key, was {public!r}") from error
 
-    if not sys.stderr.isatty():
-        return verify(run_dir)
-    from rich.console import Console
-    from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        tasks = {service: bar.add_task(f"replay {service}", total=None) for service in SERVICES}
+def archive_key(run_dir: Path) -> str:
+    """The public half of the key that a run signs its archive with; "" when it has none."""
+    from cli.context import section_types
+    from cli.rundir import CONFIG
+    from libs.common.seal import public_of
+    from libs.common.settings import load
 
-        def move(service: str, done: int, total: int) -> None:
-            bar.update(tasks[service], completed=done, total=total)
-
-        return verify(run_dir, SERVICES, move)
+    config = run_dir / CONFIG
+    if not config.is_file():
+        return ""
+    settings = load(section_types(), config, env={})
+    file = str(settings.values()["monitor"]["archive_key_file"])
+    if not file:
+        return ""
+    try:
+        return public_of(settings.path(file).read_text().strip())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read the archive key {file}: {error}; give its public half with --key") from error

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.exceptions import UnknownCommandError, UnknownOptionError
 
-from cli.context import Context
+from cli.context import Context, is_here
 from libs.common.errors import TidegateError
 
 EXIT_CODES = (
@@ -23,7 +23,7 @@ RUN, LOOK, ACT, HISTORY, RESEARCH = "1 Run", "2 Look", "3 Act", "4 History", "5 
 
 VERBS: tuple[tuple[str, str, str, str], ...] = (
     ("demo", "cli.demo:demo", RUN, "Trade a tape with five services and a simulated exchange; replay and report."),
-    ("up", "cli.demo:up", RUN, "Run the whole system in the foreground on a tape."),
+    ("up", "cli.up:up", RUN, "Paper trading in the foreground: Bybit's live public data (or a tape), simulated fills."),
     ("sim", "cli.simulate:sim", RUN, "Serve the simulated exchange alone."),
     ("status", "cli.listing:status", LOOK, "Mode, money, open halts and services at a glance."),
     ("watch", "cli.watch:watch", LOOK, "The status, again and again, in place."),
@@ -36,19 +36,33 @@ VERBS: tuple[tuple[str, str, str, str], ...] = (
     ("halt", "cli.act:halt", ACT, "Stop taking risk at once."),
     ("resume", "cli.act:resume", ACT, "Take responsibility for a halt and go on."),
     ("flatten", "cli.act:flatten", ACT, "Close every position and cancel every order."),
-    ("replay", "cli.history:replay", HISTORY, "Run the cores again on a recorded run; compare every byte."),
+    ("replay", "cli.rerun:replay", HISTORY, "Run the cores again on a recorded run; compare every byte; ask what if."),
+    ("incident", "cli.incident:incident", HISTORY, "One halt told whole, for whoever is called and for the file."),
     ("why", "cli.why:why", HISTORY, "The causal chain of an order or any event."),
     ("backtest", "cli.research:backtest", RESEARCH, "Play a tape through cores and matching engine in one process."),
+    ("train", "cli.train:train", RESEARCH, "Train a model on candles: walk-forward, costs, calibration, report."),
 )
 GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = (
     (
         "events",
-        "Read the log: tail, show, export.",
+        "Read the log: tail, show, export, verify.",
         HISTORY,
         (
             ("tail", "cli.history:tail", "The newest events; with --follow those that come."),
             ("show", "cli.history:show", "One event, whole."),
             ("export", "cli.history:export", "Write events out as JSON lines or CSV."),
+            ("verify", "cli.history:verify", "Check every hash of an archive, and its signature."),
+        ),
+    ),
+    (
+        "model",
+        "Trained models: list, show, promote, rollback.",
+        RESEARCH,
+        (
+            ("list", "cli.models:list_", "Every model kept, and where it is live."),
+            ("show", "cli.models:show", "A model's report."),
+            ("promote", "cli.models:promote", "Let a running strategy serve another model."),
+            ("rollback", "cli.models:rollback", "Back to the model before."),
         ),
     ),
     (
@@ -61,7 +75,7 @@ GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = (
 
 
 def build() -> App:
-    """The verbs, without importing any of them."""
+    """The verbs that this image holds, without importing any of them."""
     app = App(
         name="tidegate",
         help="Machine-learning trading on Bybit with a risk service inline.",
@@ -71,12 +85,15 @@ def build() -> App:
         suppress_keyboard_interrupt=False,  # main says it, with its exit code
     )
     for name, target, group, text in VERBS:
-        app.command(target, name=name, group=group, help=text)
+        if is_here(target.partition(":")[0]):
+            app.command(target, name=name, group=group, help=text)
     for name, text, group, commands in GROUPS:
         below = App(name=name, help=text, group=group)
         for verb, target, what in commands:
-            below.command(target, name=verb, help=what)
-        app.command(below)
+            if is_here(target.partition(":")[0]):
+                below.command(target, name=verb, help=what)
+        if any(is_here(target.partition(":")[0]) for _, target, _ in commands):
+            app.command(below)
     return app
 
 
@@ -118,7 +135,8 @@ def launcher(app: App) -> App:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns its exit code. Errors are one sentence on stderr; --debug adds the traceback."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # a polite end is an end in order, whoever asks
+    # A polite end is an end in order, whoever asks; also where a script started us with SIGINT ignored.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     debug = "--debug" in tokens
     try:
         result = launcher(build())(tokens, print_error=False, exit_on_error=False)
@@ -128,6 +146,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(e), e.exit_code, debug)
     except CycloptsError as e:
         return _fail(_usage(e), 2, debug)
+    except ModuleNotFoundError as e:
+        if (e.name or "").partition(".")[0] not in ("cli", "services", "sim"):
+            raise
+        return _fail(f"this image does not hold {e.name}; use the image tidegate/tools", 1, debug)
     except KeyboardInterrupt:
         return _fail("interrupted", 130, debug)
     except BrokenPipeError:

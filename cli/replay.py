@@ -13,22 +13,35 @@ from pathlib import Path
 import msgspec
 
 from cli.cores import core_of
+from cli.recording import AT, SEQ, OutputRow, Recording, row_of, show
 from cli.rundir import config_of
 from libs.common import seal
 from libs.common.archive import ArchiveReader
-from libs.common.codec import decode, entry_text, values
 from libs.common.decider import Core
-from libs.common.errors import DivergedError, UsageError
+from libs.common.errors import UsageError
 from libs.common.events import Event, OrderIntent
 from libs.common.record import Record
-from libs.common.restore import JournalEntry, local_input, repeat
-from libs.common.segments import to_entry
+from libs.common.restore import repeat
 from libs.common.settings import load
-from libs.common.stepper import Input, JournalInput, Local, Stepper
-from libs.common.streams import EXECUTION, MARKETDATA, SERVICES, inputs_of, outputs_of
+from libs.common.stepper import Stepper
+from libs.common.streams import MARKETDATA, SERVICES, outputs_of
 
 EXAMPLES = 5
 """Differences that are spelled out for each service; all are counted."""
+
+Progress = Callable[[str, int, int], None]
+"""(service, events so far, events in all)."""
+
+
+class Window(msgspec.Struct, frozen=True):
+    """Part of a run, by the time (`at`, ns) of events: [start, end). A replay always begins at the beginning; only what lies in
+    the window is compared or shown, and nothing after it is run."""
+
+    start: int = 0
+    end: int = 2**63 - 1
+
+
+WHOLE = Window()
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -50,73 +63,23 @@ class ReplayResult(msgspec.Struct):
     events_by_service: dict[str, int] = {}
     not_recorded: list[str] = []
     examples: list[Difference] = []
-
-
-class Recording:
-    """One service's side of an archive: its journal, its inputs and its outputs, each read once, forward."""
-
-    def __init__(self, archive: ArchiveReader, service: str) -> None:
-        self.archive, self.service = archive, service
-        self.outside = {MARKETDATA: "raw", EXECUTION: "venue"}.get(service, "")
-        self.inputs = {name: self._records(name) for name in inputs_of(service)}
-        self.outside_records = self._records(self.outside) if self.outside else iter(())
-        self.outputs = {name: self._records(name) for name in outputs_of(service)}
-        self.ahead: dict[str, list[Record]] = {name: [] for name in self.outputs}
-
-    def _records(self, stream: str) -> Iterator[Record]:
-        for row in self.archive.rows(stream):
-            entry, fields = to_entry(row)
-            yield decode(stream, entry, fields)
-
-    def journal(self) -> Iterator[JournalEntry]:
-        for row in self.archive.rows(f"journal:{self.service}"):
-            yield msgspec.json.decode(row["data"], type=JournalEntry)
-
-    def input(self, item: JournalInput) -> Input:
-        """The recorded input that a journal names. Raises DivergedError when the archive does not have it."""
-        local = local_input(item)
-        if local is not None:
-            return local
-        name = str(item[0])
-        outside = name == self.outside
-        record = next(self.outside_records if outside else self.inputs[name], None)
-        found = None if record is None else (record.seq,) if outside else record.entry
-        if record is None or found != tuple(item[1:3])[: 1 if outside else 2]:
-            raise DivergedError(
-                f"expected {name} {item[1:]} next in the archive for {self.service}, was {found}; run `tidegate events verify`"
-            )
-        return Local(record.body, record.at) if outside else record
-
-    def next_output(self, stream: str) -> Record | None:
-        ahead = self.ahead[stream]
-        return ahead.pop(0) if ahead else next(self.outputs[stream], None)
-
-    def sealed_intent(self, order_link_id: str) -> OrderIntent | None:
-        """The approval on record under this id, looked for ahead of what has been compared so far."""
-        stream, ahead = "order-intent", self.ahead["order-intent"]
-        for record in ahead:
-            if isinstance(record.body, OrderIntent) and record.body.order_link_id == order_link_id:
-                return record.body
-        for record in self.outputs[stream]:
-            ahead.append(record)
-            if isinstance(record.body, OrderIntent):
-                return record.body if record.body.order_link_id == order_link_id else None
-        return None
+    delivered: int = 0
+    """Events that cores evolved: inputs and what came of them."""
 
 
 class ServiceReplay:
     """Replays one service and counts what differs."""
 
-    def __init__(self, archive: ArchiveReader, core: Core, seal_keys: dict[str, str]) -> None:
+    def __init__(self, archive: ArchiveReader, core: Core, seal_keys: dict[str, str], window: Window = WHOLE) -> None:
         self.recording = Recording(archive, core.service)
-        self.service, self.seal_keys = core.service, seal_keys
-        self.stepper = Stepper(core, self._finish)
-        self.events = self.differences = 0
+        self.service, self.seal_keys, self.window = core.service, seal_keys, window
+        self.stepper = Stepper(core, self._finish if core.service == "risk" else None)
+        self.events = self.differences = self.delivered = 0
         self.examples: list[Difference] = []
 
     def _finish(self, event: Event) -> Event:
         """Stands where risk's shell seals: take the recorded seal when it is valid for exactly this order."""
-        if not isinstance(event, OrderIntent) or self.service != "risk":
+        if not isinstance(event, OrderIntent):
             return event
         recorded = self.recording.sealed_intent(event.order_link_id)
         if recorded is None:
@@ -124,77 +87,91 @@ class ServiceReplay:
         sealed = msgspec.structs.replace(event, epoch=recorded.epoch, key_id=recorded.key_id, seal=recorded.seal)
         return sealed if seal.verify(self.seal_keys.get(recorded.key_id, ""), sealed) else event
 
+    def steps(self) -> Iterator[list[Record]]:
+        """Run step after step up to the window's end; yields what each one writes."""
+        recording, end = self.recording, self.window.end
+        for entry in recording.journal():
+            inputs = recording.inputs(entry.inputs)
+            if inputs and inputs[0].at >= end:
+                return
+            outputs = repeat(self.stepper, entry, inputs)
+            self.delivered += len(inputs) + len(outputs)
+            yield outputs
+
     def run(self, tick: Callable[[int], None] | None) -> None:
-        for entry in self.recording.journal():
-            inputs = [self.recording.input(item) for item in entry.inputs]
-            for output in repeat(self.stepper, entry, inputs):
+        for outputs in self.steps():
+            for output in outputs:
                 self._compare(output)
             if tick is not None:
                 tick(self.events)
-        for stream in self.recording.outputs:
-            while (left := self.recording.next_output(stream)) is not None:
-                self._differ(stream, left.seq, _show(left), "")
+        if self.window.end == WHOLE.end:
+            for stream in self.recording.outputs:
+                while (left := self.recording.next_output(stream)) is not None:
+                    self._differ(stream, left[SEQ], left, None)
 
-    def _compare(self, replayed: Record) -> None:
+    def _compare(self, output: Record) -> None:
+        recorded = self.recording.next_output(output.stream)
+        if output.at < self.window.start:
+            return
         self.events += 1
-        recorded = self.recording.next_output(replayed.stream)
-        if recorded is None:
-            self._differ(replayed.stream, replayed.seq, "", _show(replayed))
-        elif recorded.entry != replayed.entry or values(recorded) != values(replayed):
-            self._differ(replayed.stream, replayed.seq, _show(recorded), _show(replayed))
+        replayed = row_of(output)
+        if recorded != replayed:
+            self._differ(output.stream, output.seq, recorded, replayed)
 
-    def _differ(self, stream: str, seq: int, recorded: str, replayed: str) -> None:
+    def _differ(self, stream: str, seq: int, recorded: OutputRow | None, replayed: OutputRow | None) -> None:
+        if recorded is not None and recorded[AT] < self.window.start:
+            return
         self.differences += 1
         if len(self.examples) < EXAMPLES:
-            self.examples.append(Difference(self.service, stream, seq, recorded, replayed))
-
-
-def _show(record: Record) -> str:
-    return f"{entry_text(record.entry)} {type(record.body).__name__} {msgspec.json.encode(record.body).decode()}"
+            texts = ("" if row is None else show(row) for row in (recorded, replayed))
+            self.examples.append(Difference(self.service, stream, seq, *texts))
 
 
 def verify(
     run_dir: Path,
     services: tuple[str, ...] = SERVICES,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
+    window: Window = WHOLE,
 ) -> ReplayResult:
-    """Replay the services of a run directory. `progress(service, events so far, events in all)` is called now and then.
+    """Replay the services of a run directory and compare. `progress` is called now and then.
 
     Raises UsageError when there is nothing recorded, DivergedError when the archive itself does not fit together.
     """
     archive = ArchiveReader(run_dir)
     config = config_of(run_dir)
-    seal_keys = _seal_keys(config)
+    keys = seal_keys(config)
     result = ReplayResult()
     for service in services:
-        if not archive.count(f"journal:{service}"):
-            result.not_recorded.append(service)
-            continue
-        if service == MARKETDATA and not archive.count("raw"):
+        if not is_recorded(archive, service):
             result.not_recorded.append(service)
             continue
         total = sum(archive.count(name) for name in outputs_of(service))
-        replay = ServiceReplay(archive, core_of(service, config), seal_keys)
+        replay = ServiceReplay(archive, core_of(service, config), keys, window)
         replay.run(_every(1000, service, total, progress))
         result.events += replay.events
+        result.delivered += replay.delivered
         result.differences += replay.differences
         result.by_service[service] = replay.differences
         result.events_by_service[service] = replay.events
         result.examples += replay.examples
-    if not result.events:
+    if not result.delivered:
         raise UsageError(f"expected recorded journals in {run_dir}, was none; name a run directory of `tidegate demo`")
     return result
 
 
-def _seal_keys(config: Path) -> dict[str, str]:
+def is_recorded(archive: ArchiveReader, service: str) -> bool:
+    """Whether a service can be replayed: its journal is there and, for marketdata, what it received."""
+    return bool(archive.count(f"journal:{service}") and (service != MARKETDATA or archive.count("raw")))
+
+
+def seal_keys(config: Path) -> dict[str, str]:
+    """Public seal keys of a run, by key id."""
     from services.execution.config import ExecutionConfig
 
     return load({"execution": ExecutionConfig}, config, env={}).section("execution", ExecutionConfig).seal_keys
 
 
-def _every(
-    step: int, service: str, total: int, progress: Callable[[str, int, int], None] | None
-) -> Callable[[int], None] | None:
+def _every(step: int, service: str, total: int, progress: Progress | None) -> Callable[[int], None] | None:
     if progress is None:
         return None
     calls = 0

@@ -13,6 +13,7 @@ from libs.common.errors import UsageError
 from libs.common.settings import Settings
 
 SEAL_KEY, OPERATOR_KEY, VENUE_KEY = "keys/seal.key", "keys/operator.key", "keys/venue.json"
+ARCHIVE_KEY = "keys/archive.key"
 SIM_ACCOUNTS = "keys/accounts.json"
 KEY_ID, OPERATOR = "run", "operator"
 CONFIG = "config.toml"
@@ -40,7 +41,8 @@ def make_run_dir(directory: Path) -> Path:
 
 
 def write_keys(run_dir: Path) -> dict[str, object]:
-    """Fresh keys of this run, readable by its owner alone: risk's seal, the operator's seal, an account at the simulator.
+    """Fresh keys of this run, readable by its owner alone: risk's seal, the operator's seal, the archive's
+    signature, an account at the simulator.
 
     Returns the settings that name them, by dotted key.
     """
@@ -48,7 +50,7 @@ def write_keys(run_dir: Path) -> dict[str, object]:
 
     (run_dir / "keys").mkdir(mode=0o700)
     public: dict[str, str] = {}
-    for name in (SEAL_KEY, OPERATOR_KEY):
+    for name in (SEAL_KEY, OPERATOR_KEY, ARCHIVE_KEY):
         private, public[name] = generate()
         write_secret(run_dir / name, private + "\n")
     account = {"key": f"sim-{secrets.token_hex(6)}", "secret": secrets.token_hex(24)}
@@ -59,9 +61,11 @@ def write_keys(run_dir: Path) -> dict[str, object]:
         "run.seal_key_id": KEY_ID,
         "run.operator": OPERATOR,
         "run.operator_key_file": OPERATOR_KEY,
+        "monitor.archive_key_file": ARCHIVE_KEY,
         "venue.key_file": VENUE_KEY,
         "execution.seal_keys": {KEY_ID: public[SEAL_KEY]},
         "risk.operator_keys": {OPERATOR: public[OPERATOR_KEY]},
+        "signal.operator_keys": {OPERATOR: public[OPERATOR_KEY]},
     }
 
 

@@ -1,4 +1,4 @@
-"""One tape run from start to end: the bus, the simulator with its driver, five services; watched, then stopped in order."""
+"""One tape run from start to end (a realtime run: cli/live.py): the bus, the simulator with its driver, five services; watched, then stopped in order."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from types import TracebackType
 from cli.bus import LiveBus
 from cli.context import Context, say
 from cli.embedded import EmbeddedServer
+from cli.models import carried
 from cli.rundir import make_run_dir, write_accounts, write_config, write_keys
 from cli.supervise import Child, Supervisor, tail
 from libs.common.errors import TidegateError
@@ -38,7 +39,7 @@ class Session:
         """`settings_of` resolves settings with overrides; it is asked once the bus and the ports are known."""
         self.run_dir = make_run_dir(run_dir)
         self._server = None if context.bus else EmbeddedServer(self.run_dir / _BUS_DIR)
-        self.settings = settings_of(write_keys(self.run_dir) | self._places())
+        self.settings = carried(settings_of, write_keys(self.run_dir) | self._places(), self.run_dir)
         write_accounts(self.run_dir, self.settings)
         self.config = write_config(self.run_dir, self.settings)
         self.supervisor = Supervisor(self.run_dir, self.config, self._report_restart)
@@ -58,17 +59,18 @@ class Session:
 
     def start(self) -> None:
         """Bus, driver, services: the driver first, since it counts what the services owe."""
-        if self._server is not None:
-            self._server.start()
-        self.bus = LiveBus(self.settings.bus)
-        if self._server is None and self.bus.lengths():
-            raise TidegateError(
-                "expected an empty bus for a tape run, was one with events; use another server or database"
-            )
+        self._open_bus()
         driver = self.supervisor.start(DRIVER, "sim.driver", restart=False)
         self._await(self.bus.is_counting, driver)
         for service in SERVICES:
             self.supervisor.start(service, f"services.{service}")
+
+    def _open_bus(self) -> None:
+        if self._server is not None:
+            self._server.start()
+        self.bus = LiveBus(self.settings.bus)
+        if self._server is None and self.bus.lengths():
+            raise TidegateError("expected an empty bus for a run, was one with events; use another server or database")
 
     def _await(self, condition: Callable[[], bool], driver: Child) -> None:
         while not condition():
@@ -86,15 +88,18 @@ class Session:
         driver = self.supervisor.children[DRIVER]
         next_look_s = 0.0
         while driver.is_running():
-            self.supervisor.tend()
-            if self._server is not None and not self._server.is_alive():
-                raise TidegateError(f"the bus ended unexpectedly; see {self.run_dir / _BUS_DIR / 'server.log'}")
+            self._tend()
             if time.monotonic() >= next_look_s:
                 look(self.bus)
                 next_look_s = time.monotonic() + _TICK_S
             time.sleep(_POLL_S)
         self._check_driver(driver)
         look(self.bus)
+
+    def _tend(self) -> None:
+        self.supervisor.tend()
+        if self._server is not None and not self._server.is_alive():
+            raise TidegateError(f"the bus ended unexpectedly; see {self.run_dir / _BUS_DIR / 'server.log'}")
 
     def finish(self) -> None:
         """Stop the services, the monitor only when everything is archived, and check that it is."""

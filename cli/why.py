@@ -27,15 +27,19 @@ def why(
     run_dir: RunDir = None,
     ctx: Ctx = DEFAULT,
 ) -> int:
-    """Say why: what caused it, back to the market event or command it began with, and what came of it."""
+    """Say why: what caused it, back to the market event or command it began with, and what came of it.
+
+    hop ms: in the run's own time (tape time on a tape: 0 within an instant). wire ms: what an event says of the way outside.
+    """
     with open_source(ctx, run_dir) as source:
         chain = trace(source, identity)
     rows = [_row(record, chain[i - 1] if i else None) for i, record in enumerate(chain)]
     if output == "json":
-        hops = [{**event_row(r), "hop_ms": row["hop_ms"]} for r, row in zip(chain, rows, strict=True)]
+        times = ("hop_ms", "wire_ms")
+        hops = [{**event_row(r), **{name: row[name] for name in times}} for r, row in zip(chain, rows, strict=True)]
         print_json({"id": identity, "chain": hops})
     else:
-        print_rows(rows, ("at", "hop_ms", "stream", "seq", "type", "what", "id"), output)
+        print_rows(rows, ("at", "hop_ms", "wire_ms", "stream", "seq", "type", "what", "id"), output)
     return 0
 
 
@@ -43,12 +47,22 @@ def _row(record: Record, before: Record | None) -> dict[str, Any]:
     return {
         "at": record.at,
         "hop_ms": round((record.at - before.at) / NS_PER_MS, 3) if before else 0,
+        "wire_ms": _wire_ms(record),
         "stream": record.stream,
         "seq": record.seq,
         "type": type(record.body).__name__,
         "what": words(record),
         "id": record.id[:12],
     }
+
+
+def _wire_ms(record: Record) -> float | None:
+    """What a hop took outside, where an event says so: market data from the exchange's stamp to ours, an order until its answer."""
+    exchange_at, received_at = getattr(record.body, "exchange_at", 0), getattr(record.body, "received_at", 0)
+    if exchange_at and received_at:
+        return round((received_at - exchange_at) / NS_PER_MS, 3)
+    answered: int | None = getattr(record.body, "ack_ms", None)
+    return answered
 
 
 def trace(source: Source, identity: str) -> list[Record]:

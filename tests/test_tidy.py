@@ -20,8 +20,12 @@ PURE = (
     "services/*/core.py",
     "services/risk/*.py",
     "services/signal/features.py",
+    "services/signal/drift.py",
+    "services/signal/model.py",
+    "services/signal/serving.py",
     "services/signal/strategy.py",
     "services/signal/strategies/*.py",
+    "services/signal/trees.py",
     "libs/bybit/*.py",
     "libs/common/decider.py",
     "libs/common/events.py",
@@ -34,7 +38,8 @@ PURE = (
 )
 SHELLS = {
     # What lives beside pure modules and is none: composition roots, drivers of sockets and clocks, readers of files.
-    "app.py", "__main__.py", "client.py", "lockstep.py", "server.py", "sessions.py", "store.py", "driver.py", "operator.py",
+    "app.py", "__main__.py", "client.py", "measure.py", "lockstep.py", "server.py", "sessions.py", "store.py", "driver.py", "operator.py",
+    "paper.py",
 }  # fmt: skip
 BANNED_IMPORTS = {
     "asyncio", "time", "datetime", "random", "uuid", "os", "socket", "threading", "logging", "secrets", "subprocess", "httpx",

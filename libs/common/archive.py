@@ -149,15 +149,17 @@ class ArchiveReader:
         """The same as Redis entries: (entry id, flat field list)."""
         return (to_entry(row) for row in self.rows(stream, after))
 
-    def columns(self, stream: str, names: Sequence[str], raw: frozenset[str] = frozenset()) -> Iterator[list[list[Any]]]:
+    def columns(self, stream: str, names: Sequence[str]) -> Iterator[list[list[Any]]]:
         """The rows as one list a column, a few thousand rows at a time: for what reads millions of them.
 
-        Text columns named in `raw` come as bytes. Raises DivergedError when a row lacks one of them or has an `extra`.
+        Raises DivergedError when a row lacks one of them or has an `extra`.
         """
         for _, _, path in self._segments(stream):
-            for values in read_columns(path, (*names, "extra"), raw):
+            for values in read_columns(path, (*names, "extra")):
                 if any(None in column for column in values[:-1]) or any(values[-1]):
-                    raise DivergedError(f"expected {stream} as its service writes it in {path}, was an entry of another form")
+                    raise DivergedError(
+                        f"expected {stream} as its service writes it in {path}, was an entry of another form"
+                    )
                 yield values[:-1]
 
     def manifest(self) -> Manifest | None:

@@ -25,16 +25,16 @@ _versions: dict[bytes, bytes] = {name.encode(): str(kind.VERSION).encode() for n
 _causes = msgspec.json.Decoder(tuple[Cause, ...])
 
 
-def body_decoder(kind: str, version: int) -> Callable[[bytes], Event]:
+def body_decoder(kind: str, version: int) -> Callable[[str], Event]:
     """What decodes the `data` of this type and version. Raises TidegateError for a type this release does not know."""
     name = kind.encode()
     if b"%d" % version != _versions.get(name):
-        return lambda data: _upcast_body(name, version, data)
+        return lambda text: _upcast_body(name, version, text)
     return _bodies[name].decode
 
 
-def _upcast_body(name: bytes, version: int, data: bytes) -> Event:
-    today, data = upcast(name, version, data)
+def _upcast_body(name: bytes, version: int, text: str) -> Event:
+    today, data = upcast(name, version, text.encode())
     if today not in _bodies:
         raise TidegateError(f"expected a known event type, was {today.decode()}; upgrade this service")
     return _bodies[today].decode(data)

@@ -5,8 +5,8 @@ envelope, evolved into the state and written, before `decide` goes on. When a ba
 yield events that conflate it (one Tick for many frames). All of it happens before the batch is committed; nothing in a
 core reads a clock, chance, the environment, or does I/O, so the same records in the same batches give the same bytes.
 
-A record whose outputs need an open gate (`guards` is not empty) is decided *before* it is evolved, committed alone, and
-evolved only when the commit went through: a refused guard leaves no trace, and the halt is taken first.
+A record whose outputs need an open gate (`guards` is not empty) is decided *before* it is evolved, committed alone (or
+with its like), and kept only when the commit went through: a refused guard leaves no trace, and the halt is taken first.
 """
 
 from __future__ import annotations

@@ -636,10 +636,15 @@ class StageChange(Command, frozen=True, kw_only=True):
 
 
 class ModelPromote(Command, frozen=True, kw_only=True):
+    """`model`: `name/sha256`, or the hash. `strategy`: who is to serve it; empty for the only one that serves models."""
+
     model: str
+    strategy: str = ""
 
 
 class ModelRollback(Command, frozen=True, kw_only=True):
+    """Back to the model before."""
+
     strategy: str
 
 
@@ -647,11 +652,19 @@ class ModelRollback(Command, frozen=True, kw_only=True):
 
 
 class DriftMeasured(Event, frozen=True, kw_only=True):
+    """How far a model's inputs strayed from its training data, and what its trades of 30 days earned. `factor` in [0, 1]
+    multiplies position sizes."""
+
     strategy: str
     model: str
     psi: Decimal
+    """Of the worst feature, scaled so that undisturbed training data passes 0.1 in 5 of 100 cases and 0.2 in 1."""
     rolling_sharpe: Decimal
+    """Annualised; 0 and without meaning while `trades` is below 10."""
     factor: Decimal
+    feature: str = ""
+    bars: int = 0
+    trades: int = 0
 
 
 class ModelPromoted(Event, frozen=True, kw_only=True):
@@ -660,8 +673,19 @@ class ModelPromoted(Event, frozen=True, kw_only=True):
 
 
 class ModelRolledBack(Event, frozen=True, kw_only=True):
+    """`model`: the one that is live again."""
+
     strategy: str
     model: str
+
+
+class ModelRefused(Event, frozen=True, kw_only=True):
+    """A model command that was not obeyed. `reason`: SEAL, EXPIRED, DUPLICATE, UNKNOWN_MODEL, UNKNOWN_STRATEGY, LIVE_ALREADY,
+    OTHER_INPUTS, NOTHING_BEFORE."""
+
+    nonce: str
+    operator: str
+    reason: str
 
 
 class ModelEvaluated(Event, frozen=True, kw_only=True):

@@ -44,10 +44,7 @@ def encode_snapshot(stepper: Stepper) -> bytes:
 def repeat(stepper: Stepper, entry: JournalEntry, inputs: list[Input]) -> list[Record]:
     """Take one journaled step again; returns its outputs."""
     if entry.guarded:
-        (record,) = inputs
-        assert isinstance(record, Record)
-        commit = stepper.propose(record, stepper.core.guards(record))
-        stepper.accept(commit)
+        commit = stepper.together([item for item in inputs if isinstance(item, Record)])
     elif entry.inputs and entry.inputs[-1][-1] == "refused":
         (record,) = inputs
         assert isinstance(record, Record)

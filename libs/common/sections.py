@@ -21,7 +21,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     speed: str = "max"
     """`max`, or how many times faster than wall clock a tape plays."""
     instant_ms: int = 0
-    """Tape time that one instant (wave) covers; 0: a second, or a quarter of the shortest candle."""
+    """Tape time that one instant (wave) covers; 0: a second, or half of the shortest candle."""
     duration_ms: int = 0
     """Stop the tape after this span; 0 plays all of it."""
     tapes: tuple[str, ...] = ()
@@ -69,9 +69,27 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
 
     rest_url: str = "http://127.0.0.1:8899"
     ws_url: str = "ws://127.0.0.1:8899"
+    """The account's side: what execution talks to."""
+    public_rest_url: str = ""
+    public_ws_url: str = ""
+    """The market's side: what marketdata follows. Empty: the same hosts as the account's."""
     key_file: str = ""
     """JSON file {"key": ..., "secret": ...}, mode 0600; relative to the settings file."""
+    network: str = "mainnet"
+    """`mainnet`, `testnet` or `demo`: whose public data `tidegate up` follows."""
     region: str = "global"
+    """The site the account belongs to; names the hosts (libs/bybit/hosts.py)."""
+
+    @property
+    def market_rest_url(self) -> str:
+        return self.public_rest_url or self.rest_url
+
+    @property
+    def market_ws_url(self) -> str:
+        return self.public_ws_url or self.ws_url
+
+    def __post_init__(self) -> None:
+        _one_of("network", self.network, ("mainnet", "testnet", "demo"))
 
 
 class Telemetry(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,6 +24,8 @@ GENESIS = bytes(32)
 ALL = (*COLUMNS, "extra")
 """Every column of the entry itself; `prev_hash` and `hash` stand beside them."""
 ROW_GROUP = 20_000
+BATCH = 4_096
+"""Rows that a reader holds as Python values at a time."""
 
 Entry = tuple[bytes, Sequence[bytes]]
 """What Redis gives: entry id, flat list of field, value, field, value."""
@@ -106,16 +108,18 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             yield dict(zip(columns, row, strict=True))
 
 
-def read_columns(path: Path, columns: Sequence[str], raw: frozenset[str] = frozenset()) -> Iterator[list[list[Any]]]:
-    """The file a few thousand rows at a time, each time one list a column. Text columns named in `raw` come as bytes."""
+def read_columns(path: Path, columns: Sequence[str]) -> Iterator[list[list[Any]]]:
+    """The file a few thousand rows at a time, each time one list a column."""
     import pyarrow as pa  # here, not above: only the archive's readers and writer carry pyarrow
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=4096, columns=list(columns)):
-                arrays = [(name, batch.column(name)) for name in columns]
-                yield [(array.cast(pa.binary()) if name in raw else array).to_pylist() for name, array in arrays]
+        # No threads, no read-ahead: segments are small, and waking threads costs more than they save.
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=list(columns), use_threads=False)
+                for batch in table.to_batches(max_chunksize=BATCH):
+                    yield [batch.column(name).to_pylist() for name in columns]
     except (pa.ArrowException, OSError, ValueError) as e:
         raise DivergedError(f"expected {path} to be a readable segment, was not: {e}") from e
 

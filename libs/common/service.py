@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,8 @@ from libs.common.telemetry import Latencies, Metrics
 from libs.common.tracing import open_tracer
 
 TAPE = "tape"
+REVISION_VARIABLE = "TIDEGATE_REVISION"
+"""Set in images: the commit they were built from."""
 
 
 class Background(Protocol):
@@ -51,6 +54,7 @@ class Observer:
         host, port = settings.telemetry.probes_host, settings.telemetry.probes_port
         self.probes = Probes(metrics, run_dir=run_dir, host=host, port=port)
         self.background: list[Background] = []
+        self._told = (False, "starting")
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -67,7 +71,9 @@ class Observer:
 
     def alive(self, *, ready: bool, reason: str) -> None:
         self.probes.beat()
-        self.probes.set_ready(ready, reason)
+        if self._told != (ready, reason):
+            self._told = (ready, reason)
+            self.probes.set_ready(ready, reason)
 
     def consumed(self, records: list[Record]) -> None:
         if records and not self.lockstep:
@@ -119,17 +125,19 @@ def run(
     finish: Callable[[Log], Finish] | None = None,
     gate: Callable[[Event], dict[str, str]] | None = None,
     background: Callable[[Metrics], list[Background]] | None = None,
+    measure: Callable[[Driver, Metrics], Driver] | None = None,
     secrets: tuple[str, ...] = (),
     timer_ms: int = 1000,
+    linger_ms: int = 0,
 ) -> None:
     """Run one service until SIGTERM. `driver`, `finish`, `background` are made inside the loop; `finish` gets the log because a
-    seal names the writer's epoch."""
+    seal names the writer's epoch. `measure` wraps the driver in one that counts calls."""
     service = core.service
     logs.configure(service, level=settings.telemetry.log_level, secrets=secrets)
     killpoints.arm(service)
     if settings.bus.market_url != settings.bus.book_url:
         raise SettingsError("expected bus.market_url and bus.book_url to be one server, was two; that is not built yet")
-    uvloop.run(_serve(core, settings, driver, finish, gate, background, timer_ms))
+    uvloop.run(_serve(core, settings, driver, finish, gate, background, measure, timer_ms, linger_ms))
 
 
 async def _serve(
@@ -139,15 +147,19 @@ async def _serve(
     finish: Callable[[Log], Finish] | None,
     gate: Callable[[Event], dict[str, str]] | None,
     background: Callable[[Metrics], list[Background]] | None,
+    measure: Callable[[Driver, Metrics], Driver] | None,
     timer_ms: int,
+    linger_ms: int,
 ) -> None:
     lockstep = settings.run.mode == TAPE
     log = Log(core.service, settings.bus.book_url, settings.bus.book, lockstep=lockstep)
-    metrics = Metrics(core.service)
+    metrics = Metrics(core.service, revision=os.environ.get(REVISION_VARIABLE, ""))
     observer = Observer(log, settings, metrics)
     if background is not None:
         observer.background = background(metrics)
-    extra: dict[str, Any] = {"timer_ms": timer_ms, "gate": gate, "watch": observer}
-    extra["outside"] = driver() if driver is not None else None
+    extra: dict[str, Any] = {"timer_ms": timer_ms, "linger_ms": linger_ms, "gate": gate, "watch": observer}
+    extra["outside"] = outside = driver() if driver is not None else None
+    if outside is not None and measure is not None:
+        extra["outside"] = measure(outside, metrics)
     extra["finish"] = finish(log) if finish is not None else None
     await Runtime(core, log, lockstep=lockstep, **extra).run()

@@ -7,7 +7,7 @@ which is why they agree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -64,6 +64,8 @@ class Commit(msgspec.Struct):
     outputs: list[Record]
     scopes: tuple[str, ...] = ()
     """Scopes of the gate that must be open."""
+    is_learnt: bool = True
+    """The state has evolved already. False: a proposal, which `accept` or nothing follows."""
     consumed: int = 0
     """Deliveries of a tape run that this step settles: stream entries, plus one for an outside batch or a first start."""
 
@@ -102,13 +104,42 @@ class Stepper:
         """Decide a guarded input alone and touch nothing; `accept` makes it so, or forget it."""
         trial = Stepper(self.core, self.finish, self.position.copy())
         commit = trial._open()
-        commit.scopes = scopes
+        commit.scopes, commit.is_learnt = scopes, False
         trial._take(record, commit)
         for index, yielded in enumerate(self.core.decide(record)):
             trial._emit(yielded, record, index, commit, evolve=False)
         trial.position.version += 1
         self._pending, self.proposed = record, trial.position
         return commit
+
+    def together(self, records: Sequence[Record]) -> Commit:
+        """Decide and learn several guarded inputs, in order, for one commit: what `propose` and `accept` of each would give.
+
+        Take a `mark` before: `undo` it when the gate turns out to be closed.
+        """
+        commit = self._open()
+        scopes: list[str] = []
+        for record in records:
+            scopes += self.core.guards(record)
+            self._take(record, commit)
+            first = len(commit.outputs)
+            for index, yielded in enumerate(self.core.decide(record)):
+                self._emit(yielded, record, index, commit, evolve=False)
+            self.core.evolve(record)
+            for output in commit.outputs[first:]:
+                self.core.evolve(output)
+        commit.scopes = tuple(dict.fromkeys(scopes))
+        self.position.version += 1
+        return commit
+
+    def mark(self) -> tuple[Position, bytes]:
+        """What `undo` comes back to."""
+        return self.position.copy(), self.core.snapshot()
+
+    def undo(self, mark: tuple[Position, bytes]) -> None:
+        """Forget every step since `mark`."""
+        self.position = mark[0]
+        self.core.restore(mark[1])
 
     def accept(self, commit: Commit) -> None:
         """The proposed commit went through: learn its input and its outputs."""

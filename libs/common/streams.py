@@ -96,7 +96,7 @@ STREAMS: tuple[Stream, ...] = (
         BOOK,
         SIGNAL,
         (RISK, MONITOR),
-        (e.DriftMeasured, e.ModelPromoted, e.ModelRolledBack, e.ModelEvaluated, e.StrategyFailed),
+        (e.DriftMeasured, e.ModelPromoted, e.ModelRolledBack, e.ModelRefused, e.ModelEvaluated, e.StrategyFailed),
     ),
     Stream("training", BOOK, TRAINER, (SIGNAL, MONITOR), (e.ModelTrained,)),
     _health(MARKETDATA, MD),

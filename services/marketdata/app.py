@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from libs.bybit.client import BybitDriver
+from libs.bybit.stream import Patience
 from libs.common.service import TAPE, run
 from libs.common.settings import service_settings
 from services.marketdata.config import MarketdataConfig
@@ -14,7 +15,10 @@ def main() -> None:
     venue, lockstep = settings.venue, settings.run.mode == TAPE
 
     def driver() -> BybitDriver:
-        ws_url = f"{venue.ws_url.rstrip('/')}/v5/public/{config.category}"
-        return BybitDriver(venue.rest_url, ws_url, None, "marketdata", lockstep, config.topics())
+        ws_url = f"{venue.market_ws_url.rstrip('/')}/v5/public/{config.category}"
+        patience = Patience(data_within_ms=config.reconnect_ms)
+        return BybitDriver(
+            venue.market_rest_url, ws_url, None, "marketdata", lockstep, config.topics(), patience=patience
+        )
 
     run(MarketdataCore(config), settings, driver=driver)

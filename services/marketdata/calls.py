@@ -20,7 +20,6 @@ class Call(msgspec.Struct):
     symbol: str
     asked_at: int
     gap: Gap | None = None
-    attempts: int = 1
 
 
 class Calls(msgspec.Struct):
@@ -32,10 +31,10 @@ class Calls(msgspec.Struct):
     failed: int = 0
     """REST calls since the last heartbeat, and those of them that failed."""
 
-    def add(self, kind: str, symbol: str, now: int, gap: Gap | None = None, attempts: int = 1) -> None:
+    def add(self, kind: str, symbol: str, now: int, gap: Gap | None = None) -> None:
         self.number += 1
         self.sent += kind != RESUBSCRIBE
-        self.pending[self.number] = Call(self.number, kind, symbol, now, gap, attempts)
+        self.pending[self.number] = Call(self.number, kind, symbol, now, gap)
 
     def has(self, kind: str, symbol: str) -> bool:
         return any(call.kind == kind and call.symbol == symbol for call in self.pending.values())

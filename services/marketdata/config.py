@@ -56,7 +56,9 @@ class MarketdataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     rejects_per_second: int = 5
     """DataRejected events logged per kind and second; the counts are always exact."""
     resync_ms: int = 5_000
-    """A book without a snapshot is asked for again after this span, a failed request too."""
+    """A book without a snapshot is asked for again after this span, a failed request too (history: a little later each time)."""
+    reconnect_ms: int = 30_000
+    """Realtime: a connection that answers pings but brings no data of any symbol for so long is opened anew; 0: never."""
     instrument_refresh_ms: int = 3_600_000
 
     def __post_init__(self) -> None:
@@ -76,6 +78,8 @@ class MarketdataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected 1 or more, was {getattr(self, name)}")
+        if self.reconnect_ms < 0:
+            raise ValueError(f"reconnect_ms: expected 0 or more, was {self.reconnect_ms}")
         if not 0 <= self.warmup_bars <= 1000:
             raise ValueError(f"warmup_bars: expected 0 to 1000, was {self.warmup_bars}")
 

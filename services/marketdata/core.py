@@ -31,14 +31,15 @@ from libs.common.events import (
 )
 from libs.common.record import Record, Started, Timer
 from services.marketdata import calls, frames, replies
-from services.marketdata.bars import Bars, Series
+from services.marketdata.bars import Bars, Gap, Series
 from services.marketdata.calls import Call, Calls
 from services.marketdata.config import NS_PER_MS, MarketdataConfig
 from services.marketdata.firewall import Firewall
 from services.marketdata.market import READERS, Findings, Market, reference, tick
 
 _NS_PER_MINUTE = 60_000_000_000
-_ATTEMPTS = 3
+_ATTEMPTS = 6
+"""Calls for the same history; at the default span the last comes after a little more than a minute."""
 
 
 class MarketdataState(msgspec.Struct):
@@ -187,7 +188,7 @@ class MarketdataCore(Core):
         self.state.calls.add(calls.RESUBSCRIBE, market.symbol, now)
 
     def _answer(self, market: Market, call: Call, payload: str, now: int) -> None:
-        """A REST reply, or none: a failed call is made again, history at most `_ATTEMPTS` times in a row."""
+        """A REST reply, or none: a failed call is made again later, history at most `_ATTEMPTS` times in a row."""
         try:
             reply = frames.reply(payload)
             if reply.code != 0:
@@ -196,16 +197,24 @@ class MarketdataCore(Core):
                 self._instrument(market, replies.instrument(reply.result, call.symbol, self.config.category, now))
             else:
                 market.bars.filled(call.gap, replies.candles(reply.result))
+                market.history_failures = market.history_after = 0
         except msgspec.DecodeError as e:
             self.state.calls.failed += 1
             Findings(self.state.firewall, self.config, now).reject(
                 call.symbol, RejectKind.MALFORMED, str(e)[:120], payload or f"no reply to {call.kind}"
             )
-            if call.gap is not None and call.attempts < _ATTEMPTS:
-                self.state.calls.add(calls.HISTORY, call.symbol, now, call.gap, call.attempts + 1)
-            elif call.gap is not None:
-                market.bars.filled(call.gap, [])
+            if call.gap is not None:
+                self._history_failed(market, call.gap, now)
         self._ask_history(market, now)
+
+    def _history_failed(self, market: Market, gap: Gap, now: int) -> None:
+        """Wait longer each time; in the end live candles go on without what is missing."""
+        market.history_failures += 1
+        if market.history_failures < _ATTEMPTS:
+            market.history_after = now + market.history_failures * self.config.resync_ms * NS_PER_MS
+        else:
+            market.history_failures = market.history_after = 0
+            market.bars.filled(gap, [])
 
     def _instrument(self, market: Market, found: InstrumentDefined) -> None:
         known = market.instrument
@@ -227,6 +236,7 @@ class MarketdataCore(Core):
             market.book_lost_at = now
             market.feed.alive_at = now
             market.instrument_at = now
+            market.history_failures = market.history_after = 0
             self.state.calls.add(calls.INSTRUMENT, market.symbol, now)
             if market.bars.begun:
                 market.bars.distrust(now)
@@ -260,7 +270,7 @@ class MarketdataCore(Core):
 
     def _ask_history(self, market: Market, now: int) -> None:
         """Put the history that the candles want on the list of calls; an empty span needs no call."""
-        if not market.bars.filling or self.state.calls.has(calls.HISTORY, market.symbol):
+        if not market.bars.filling or now < market.history_after or self.state.calls.has(calls.HISTORY, market.symbol):
             return
         while (gap := market.bars.gap(now)) is not None:
             if gap.start_at < gap.end_at:

@@ -66,6 +66,10 @@ class Market(msgspec.Struct):
     instrument: InstrumentDefined | None = None
     instrument_at: int = 0
     """When it was last asked for."""
+    history_failures: int = 0
+    """Calls for history that failed in a row."""
+    history_after: int = 0
+    """Not asked for again before this instant."""
     book_lost_at: int = 0
     """Since when the book waits for a snapshot that was asked for; 0 when it does not."""
     trade_at: int = 0

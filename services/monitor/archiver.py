@@ -24,13 +24,14 @@ from libs.common.errors import TidegateError
 from libs.common.record import EntryId
 from libs.common.sections import Bus
 from libs.common.segments import order
+from libs.common.startup import end
 from libs.common.telemetry import Metrics
 from libs.common.wire import Wire
 from services.monitor.config import MonitorConfig
 from services.monitor.forecast import Forecast, memory
 
 MEASURE_S = 60.0
-ANSWER_S = 10.0
+ANSWER_S, LAST_CHANCE_S = 10.0, 0.5
 Clock = Callable[[], float]
 """Seconds that only go forward."""
 
@@ -89,6 +90,7 @@ class Archiver:
         self._flushed_at = dict.fromkeys((source.name for source in self.sources), clock())
         self._forecast, self._measured_at = Forecast(), -MEASURE_S
         self._stopping = asyncio.Event()
+        self._was_there = False
         self._task: asyncio.Task[None] | None = None
         self._log = logs.get(part="archiver")
 
@@ -115,7 +117,7 @@ class Archiver:
     async def _measure(self, metrics: Metrics) -> None:
         """Once a minute: how full Redis is."""
         now = self._clock()
-        if now - self._measured_at < MEASURE_S:
+        if now - self._measured_at < MEASURE_S or not self._was_there:
             return
         self._measured_at = now
         with contextlib.suppress(ConnectionError, TimeoutError, hiredis.ReplyError):  # `trouble` says it
@@ -143,6 +145,9 @@ class Archiver:
 
     async def _try(self, *, flush: bool) -> int | None:
         """A round; None when it failed, and `trouble` says why."""
+        if not await self._met():
+            self._set_trouble("the bus does not answer")
+            return None
         try:
             return await self.round(flush=flush)
         except (ConnectionError, TimeoutError) as e:
@@ -152,6 +157,19 @@ class Archiver:
         except OSError as e:
             self._set_trouble(f"the archive cannot be written: {e}")
         return None
+
+    async def _met(self) -> bool:
+        """Whether the bus was ever there; a stop does not wait for one that never was: there is nothing to copy."""
+        wires = {self._book_wire, self._market_wire}
+        if not self._was_there:
+            meeting = [asyncio.create_task(wire.ready()) for wire in wires]
+            stopping: asyncio.Task[Any] = asyncio.create_task(self._stopping.wait())
+            all_met = asyncio.create_task(_all(meeting))
+            await asyncio.wait({all_met, stopping}, timeout=ANSWER_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({all_met}, timeout=LAST_CHANCE_S)
+            await end(*meeting, stopping, all_met)
+            self._was_there = all(wire.connected for wire in wires)
+        return self._was_there
 
     async def _try_trim(self) -> None:
         with contextlib.suppress(ConnectionError, TimeoutError, hiredis.ReplyError):  # the next round will tell
@@ -274,3 +292,7 @@ class Archiver:
 
 async def _answer(call: Any) -> Any:
     return await asyncio.wait_for(call, ANSWER_S)
+
+
+async def _all(tasks: list[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*tasks)

@@ -41,12 +41,14 @@ def register(metrics: Metrics, state: Callable[[], State]) -> None:
 def _book(state: State) -> dict[str, Samples]:
     book = state.book
     modes: Samples = {(scope,): float(MODES.index(mode)) for scope, mode in state.modes.items()}
+    positions: Samples = {(name,): 0.0 for name in state.symbols}  # flat is told too
+    positions.update({(mark.symbol,): float(mark.qty) for mark in book.positions})
     modes.setdefault(("book",), float(MODES.index(book.mode)) if book.marked_at else 0.0)
     return {
         "equity_usd": {(): float(book.equity)},
         "equity_peak_usd": {(): float(book.peak)},
         "drawdown_ratio": {(): float(book.drawdown)},
-        "position": {(mark.symbol,): float(mark.qty) for mark in book.positions},
+        "position": positions,
         "strategy_pnl_usd": _by(book.pnl_by_strategy),
         "limit_utilisation_ratio": {
             (name,): float(use.measured / use.limit) for name, use in book.limits.items() if use.limit

@@ -10,7 +10,7 @@ ended that very target). Candles that are known too late
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -20,21 +20,28 @@ from libs.common import streams
 from libs.common.decider import Core
 from libs.common.events import (
     Bar,
+    DriftMeasured,
     Event,
     Fill,
     Halted,
     Heartbeat,
     Instant,
     InstrumentDefined,
+    ModelPromote,
+    ModelPromoted,
+    ModelRollback,
+    ModelRolledBack,
     Purpose,
     Resumed,
     Signal,
     StrategyFailed,
     Tick,
 )
-from libs.common.record import Record, Timer
+from libs.common.record import Record, Started, Timer
 from services.signal.config import SignalConfig
 from services.signal.features import Features, features
+from services.signal.model import Model
+from services.signal.serving import NONCES_KEPT, Served, Serving
 from services.signal.strategy import Forecast, Strategy, load
 
 _NS_PER_MS = 1_000_000
@@ -64,6 +71,13 @@ class SignalState(msgspec.Struct):
     """Scopes that are halted, and why: shown, without effect here."""
     pending: list[Signal] = []
     failures: list[StrategyFailed] = []
+    measured: list[DriftMeasured] = []
+    serving: dict[str, Served] = {}
+    """Strategies that serve a model."""
+    nonces: list[str] = []
+    """Of model commands."""
+    is_repeated: bool = False
+    """Whether the model command under way was seen before."""
     beat_at: int = 0
 
 
@@ -72,12 +86,14 @@ class SignalCore(Core):
     State: ClassVar[Any] = SignalState
     state: SignalState
 
-    def __init__(self, config: SignalConfig) -> None:
-        """Raises UsageError for a strategy that cannot be loaded."""
+    def __init__(self, config: SignalConfig, models: Mapping[str, Model] | None = None) -> None:
+        """`models`: every model a strategy begins with or may be promoted to, by full hash. Raises UsageError for a strategy
+        that cannot be loaded or lacks its model."""
         self.config = config
         self.strategies: dict[str, Strategy] = {
             name: load(name, table) for name, table in sorted(config.strategies.items()) if table.enabled
         }
+        self.serving = Serving(config, models or {}, self.strategies)
         self.state = SignalState()
         self._warmup = {name: strategy.warmup_bars for name, strategy in self.strategies.items()}
         self._by_candle: dict[tuple[str, int], list[str]] = {}
@@ -100,11 +116,10 @@ class SignalCore(Core):
                     self._bar(name, body, record.at)
             case Fill():
                 self._fill(body)
-            case Signal():
-                state.pending.pop(0)
-                state.published[f"{body.strategy}|{body.symbol}"] = body.target
-            case StrategyFailed():
-                state.failures.pop(0)
+            case Signal() | StrategyFailed() | DriftMeasured():
+                self._written(body)
+            case ModelPromote() | ModelRollback() | ModelPromoted() | ModelRolledBack():
+                self._model(body, record.at)
             case InstrumentDefined():
                 state.tick_sizes[body.symbol] = body.tick_size
             case Halted():
@@ -114,10 +129,36 @@ class SignalCore(Core):
             case Heartbeat():
                 state.beat_at = record.at
 
+    def _written(self, body: Signal | StrategyFailed | DriftMeasured) -> None:
+        """What was waiting to be published is in the log."""
+        state = self.state
+        if isinstance(body, Signal):
+            state.pending.pop(0)
+            state.published[f"{body.strategy}|{body.symbol}"] = body.target
+        elif isinstance(body, StrategyFailed):
+            state.failures.pop(0)
+        else:
+            state.measured.pop(0)
+
+    def _model(self, body: Event, at: int) -> None:
+        state = self.state
+        match body:
+            case ModelPromoted():
+                self.serving.on_promoted(state.serving, body, at)
+            case ModelRolledBack():
+                self.serving.on_rolled_back(state.serving, body)
+            case ModelPromote() | ModelRollback():
+                state.is_repeated = body.nonce in state.nonces
+                state.nonces = [*state.nonces, body.nonce][-NONCES_KEPT:]
+
     def decide(self, record: Record) -> Iterator[Event]:
         body = record.body
         if isinstance(body, Bar | Tick):
-            yield from [*self.state.failures, *self.state.pending]
+            yield from [*self.state.failures, *self.state.measured, *self.state.pending]
+        elif isinstance(body, ModelPromote | ModelRollback):
+            yield from self.serving.answers(self.state.serving, body, record.at, is_repeated=self.state.is_repeated)
+        elif isinstance(body, Started):
+            yield from self.serving.fresh(self.state.serving)
         elif isinstance(body, Instant | Timer) and record.at // _NS_PER_MINUTE != self.state.beat_at // _NS_PER_MINUTE:
             yield Heartbeat(service=self.service)
 
@@ -138,6 +179,7 @@ class SignalCore(Core):
         for name, strategy in self.strategies.items():
             if name in state.memory:
                 strategy.state = msgspec.convert(state.memory[name], strategy.State)
+        self.serving.restored(state.serving)
 
     # --- market --------------------------------------------------------------------------------------------------
 
@@ -150,6 +192,9 @@ class SignalCore(Core):
             return
         try:
             self._stand(name, bar.symbol, strategy.on_bar(bar, known))
+            if strategy.model is not None:
+                drift = self.serving.observe(self.state.serving, name, bar.symbol, known.vector(), now)
+                self.state.measured += [drift] if drift is not None else []
         except Exception as e:  # noqa: BLE001  # a user's code may raise anything; it must not stop the other strategies
             self._fail(name, e)
             return
@@ -199,6 +244,7 @@ class SignalCore(Core):
             stop_distance=max(1, math.ceil(forecast.stop_distance / float(tick_size))) * tick_size,
             horizon_ms=forecast.horizon_ms,
             score=quantised(forecast.score),
+            model=model.id if (model := self.strategies[name].model) is not None else "",
         )
 
     def _publish(self, key: str, *, repeat: bool) -> None:
@@ -222,6 +268,7 @@ class SignalCore(Core):
         if fill.strategy in self.strategies:
             key = f"{fill.strategy}|{fill.symbol}"
             positions[key] = positions.get(key, _ZERO) + signed
+            self._book(fill.strategy, fill, signed)
             if fill.purpose is Purpose.STOP:
                 self.state.stopped[key] = self.state.published.get(key, _ZERO)
             return
@@ -231,7 +278,14 @@ class SignalCore(Core):
             if signed and held * signed < 0:
                 closed = min(abs(held), abs(signed)).copy_sign(signed)
                 positions[key] = held + closed
+                self._book(name, fill, closed)
                 signed -= closed
+
+    def _book(self, name: str, fill: Fill, signed: Decimal) -> None:
+        """Count a fill, or a strategy's share of one, in the results of a strategy that serves a model."""
+        if (served := self.state.serving.get(name)) is not None:
+            fee = float(fill.fee) * float(abs(signed) / fill.qty)
+            served.trades.fill(fill.symbol, float(signed), float(fill.price), fee, fill.exec_at)
 
 
 def quantised(value: float) -> Decimal:

@@ -23,11 +23,13 @@ from libs.common.errors import UsageError
 from libs.common.events import Bar, Tick
 from services.signal.config import INTERVALS_MS, StrategyConfig
 from services.signal.features import Features, Windows
+from services.signal.model import Model
 
 SHIPPED = {
     "threshold": "services.signal.strategies.threshold:Threshold",
     "trend": "services.signal.strategies.trend:Trend",
     "mean_reversion": "services.signal.strategies.mean_reversion:MeanReversion",
+    "ml_momentum": "services.signal.strategies.ml_momentum:MlMomentum",
 }
 
 
@@ -62,6 +64,8 @@ class Strategy:
 
     parameters: Any
     state: Any
+    model: Model | None = None
+    """The trained model it serves now, for strategies that name one."""
 
     def __init__(self, config: StrategyConfig) -> None:
         self.symbols = config.symbols or self.symbols
@@ -72,6 +76,15 @@ class Strategy:
     @property
     def interval_ms(self) -> int:
         return INTERVALS_MS[self.interval]
+
+    @property
+    def wanted_model(self) -> str:
+        """`name/sha256` of the model it begins with; "" for a strategy without one."""
+        return ""
+
+    def adopt(self, model: Model) -> None:
+        """Serve this model from now on. Raises UsageError when it is for something else."""
+        self.model = model
 
     @property
     def windows(self) -> Windows:

@@ -1,9 +1,14 @@
-"""Recorded order book messages of the venue through marketdata. The recording is not part of the project."""
+"""Recorded order book messages of the venue through marketdata.
+
+The recording is not part of the project: TIDEGATE_MARKET_DATA names the directory that holds it, else `shared/data` beside the
+checkout is tried.
+"""
 
 from __future__ import annotations
 
 import gzip
 import json
+import os
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,10 +19,11 @@ from services.marketdata.config import MarketdataConfig
 from services.marketdata.core import MarketdataCore
 from tests.market_harness import MS, Desk, of, trades
 
-RECORDING = Path("/work/shared/data/bybit_linear_XRPUSDT_ob500_20241201.jsonl.gz")
+DATA = Path(os.environ.get("TIDEGATE_MARKET_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+RECORDING = DATA / "bybit_linear_XRPUSDT_ob500_20241201.jsonl.gz"
 
 
-@pytest.mark.skipif(not RECORDING.exists(), reason="the recording is not on this machine")
+@pytest.mark.skipif(not RECORDING.exists(), reason=f"no recording at {RECORDING}; set TIDEGATE_MARKET_DATA")
 def test_a_recorded_book_is_followed_without_a_complaint():
     with gzip.open(RECORDING, "rt") as file:
         messages = [json.loads(line) for line in file]

@@ -149,22 +149,3 @@ def test_ctrl_c_ends_everything_and_says_so(tmp_path: Path):
         assert output.rstrip().endswith("tidegate: interrupted")
         assert "Traceback" not in output
         assert not [name for name, pid in pids.items() if is_alive(pid)]
-
-
-def test_a_halt_from_the_command_line_halts_the_running_book(tmp_path: Path):
-    with running(tmp_path, "up", "--tape", "synthetic:seed=7", "--speed", "20") as (_, _pids):
-        run_dir = str(tmp_path / "run")
-
-        def tidegate(*arguments: str) -> subprocess.CompletedProcess[str]:
-            whole = command(*arguments, "--run-dir", run_dir)
-            return subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-
-        eventually(lambda: tidegate("status").returncode == 0, 60)  # armed
-        halted = tidegate("halt", "--reason", "drill")
-        assert halted.returncode == 0, halted.stderr
-        assert "HALTED book: OPERATOR" in halted.stdout
-        status = tidegate("status", "-o", "json")
-        assert status.returncode == 3
-        resumed = tidegate("resume", json.loads(status.stdout)["halts"][0]["id"][:10])
-        assert resumed.returncode == 0, resumed.stderr
-        assert tidegate("status").returncode == 0

@@ -49,7 +49,7 @@ def assert_one_clear_sentence(done: subprocess.CompletedProcess[str], code: int)
         (["status", "--run-dir", "nowhere"], 2, "expected a run directory at nowhere"),
         (["replay", "nowhere", "--verify"], 2, "nowhere"),
         (["why", "abc", "--run-dir", "."], 2, "expected a run directory with events in it"),
-        (["up"], 2, "expected --tape"),
+        (["up", "--speed", "2"], 2, "expected --tape with it"),
         (["events", "export", "--stream", "tock", "--run-dir", "."], 2, "expected streams of"),
         (["status", "-o", "xml"], 2, "xml"),
     ],

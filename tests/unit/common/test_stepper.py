@@ -127,7 +127,7 @@ class Bus:
         return [type(record.body).__name__ for commit in self.applied for record in commit.outputs]
 
 
-def test_a_guarded_input_is_committed_alone_and_evolved_after() -> None:
+def test_a_guarded_input_is_committed_apart_from_what_needs_no_gate() -> None:
     bus = Bus(Stepper(ExecutionCore()), gate_open=True)
     bus.take([instant(1, (1, 0)), intent(1, (2, 0)), instant(2, (3, 0))])
     assert [len(commit.journal) for commit in bus.applied] == [1, 1, 1]
@@ -159,4 +159,28 @@ def test_a_refused_proposal_leaves_no_trace() -> None:
     stepper = Stepper(ExecutionCore())
     before = stepper.core.snapshot(), msgspec.json.encode(stepper.position)
     stepper.propose(intent(1, (2, 0)), ("book",))
+    assert (stepper.core.snapshot(), msgspec.json.encode(stepper.position)) == before
+
+
+def test_guarded_inputs_side_by_side_are_one_commit_that_says_what_single_ones_say() -> None:
+    intents = [intent(seq, (seq + 1, 0)) for seq in (1, 2, 3)]
+    together, alone = Bus(Stepper(ExecutionCore()), gate_open=True), Bus(Stepper(ExecutionCore()), gate_open=True)
+    together.take([*intents])
+    for one in intents:
+        alone.take([one])
+    assert [len(commit.journal) for commit in together.applied] == [3]
+    assert [commit.scopes for commit in together.applied] == [("book",)]
+    written = [[record for commit in bus.applied for record in commit.outputs] for bus in (together, alone)]
+    assert written[0] == written[1]
+    assert together.stepper.core.snapshot() == alone.stepper.core.snapshot()
+
+
+def test_a_group_that_was_refused_leaves_no_trace() -> None:
+    stepper = Stepper(ExecutionCore())
+    stepper.step([instant(1, (1, 0))])
+    before = stepper.core.snapshot(), msgspec.json.encode(stepper.position)
+    mark = stepper.mark()
+    commit = stepper.together([intent(1, (2, 0)), intent(2, (3, 0))])
+    assert len(commit.outputs) == 2
+    stepper.undo(mark)
     assert (stepper.core.snapshot(), msgspec.json.encode(stepper.position)) == before

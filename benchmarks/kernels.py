@@ -1,0 +1,120 @@
+"""What one process does without a bus: the codec, risk's decision, a model's forecast."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from decimal import Decimal
+
+from libs.common.codec import FIELDS, decode, entry_text, values
+from libs.common.events import OrderIntent, Tick
+from libs.common.record import Record, event_id
+from libs.common.stepper import Local, Stepper
+from tests.unit.risk.desk import SECOND, config, of, opened
+
+PRICE = Decimal("61234.20")
+
+
+def _each_us(call: Callable[[], object], times: int = 20_000) -> float:
+    """Best of five rounds: what it costs when nothing disturbs it."""
+    best = float("inf")
+    for _ in range(5):
+        began = time.perf_counter()
+        for _ in range(times // 5):
+            call()
+        best = min(best, (time.perf_counter() - began) / (times // 5))
+    return best * 1e6
+
+
+def percentiles_us(samples_ns: list[int]) -> tuple[float, float]:
+    ordered = sorted(samples_ns)
+    return ordered[len(ordered) // 2] / 1000, ordered[len(ordered) * 99 // 100] / 1000
+
+
+def tick_record() -> Record:
+    levels = tuple((PRICE - i, Decimal("1.5")) for i in range(5))
+    body = Tick(
+        symbol="BTCUSDT", last=PRICE, bids=levels, asks=levels, volume=Decimal("0.5"), exchange_at=1, received_at=2
+    )
+    identity = event_id((("raw", 1),), "tick", "Tick", 0)
+    return Record("tick", (1_704_088_800_000, 3), identity, 1, 1_704_088_800_000_000_000, (("raw", 1),), identity, body)
+
+
+def codec() -> tuple[float, float]:
+    """µs to encode and to decode a Tick with ten levels in its whole envelope."""
+    record = tick_record()
+    fields = [part for name, value in zip(FIELDS, values(record), strict=True) for part in (name.encode(), value)]
+    entry = entry_text(record.entry).encode()
+    return _each_us(lambda: values(record)), _each_us(lambda: decode("tick", entry, fields))
+
+
+def decide(rounds: int = 3_000) -> tuple[float, float]:
+    """p50 and p99 in µs of risk's whole step on a signal that it approves: every limit, sizing, what follows."""
+    wide = {
+        name: Decimal(10**9) for name in ("order_rate", "signal_repeats", "fills_per_minute", "max_consecutive_losses")
+    }
+    desk = opened(
+        config(
+            auto_arm=True,
+            max_daily_loss=Decimal("0.9"),
+            max_weekly_loss=Decimal("0.9"),
+            max_drawdown=Decimal("0.9"),
+            **wide,
+        ),
+        equity="1000000",
+    )
+    samples: list[int] = []
+    for i in range(rounds):
+        desk.later(SECOND // 5)
+        desk.tick("60000")
+        began = time.perf_counter_ns()
+        made = desk.signal("1" if i % 2 == 0 else "0")
+        samples.append(time.perf_counter_ns() - began)
+        orders = of(made, OrderIntent)
+        if not orders:
+            raise SystemExit(f"expected risk to approve every signal of the bench, was {made}")
+        desk.fill(orders[0], price=Decimal(60_000))
+    return percentiles_us(samples[rounds // 20 :])
+
+
+def step() -> float:
+    """µs of the stepper for one input with one output, envelope included, codec apart."""
+    from benchmarks.ours import Source
+    from libs.common.events import RawFrame
+
+    stepper = Stepper(Source(1))
+    frame = Local(RawFrame(channel="public", payload="{}", request=0, received_at=1), 1_000_000)
+    return _each_us(lambda: stepper.step([frame]))
+
+
+def inference(rows: int = 2_000) -> tuple[float, float, float]:
+    """(p50 µs flat, p50 µs scikit-learn, largest difference) of a forest of 200 trees on 20 features, one row at a time."""
+    import warnings
+
+    import numpy as np
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.frozen import FrozenEstimator
+
+    from services.signal.trees import Flat
+
+    chance = np.random.default_rng(7)
+    x = chance.normal(size=(4_000, 20))
+    y = np.digitize(x[:, 0] + 0.5 * x[:, 1] + chance.normal(size=4_000), (-0.5, 0.5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        forest = RandomForestClassifier(200, min_samples_leaf=20, random_state=7, n_jobs=1).fit(x[:3000], y[:3000])
+        model = CalibratedClassifierCV(FrozenEstimator(forest), method="sigmoid").fit(x[3000:], y[3000:])
+    flat = Flat(model)
+    fast, slow, worst = [], [], 0.0
+    for i in range(rows):
+        row = x[i % len(x)]
+        began = time.perf_counter_ns()
+        found = flat(row.tolist())
+        fast.append(time.perf_counter_ns() - began)
+        if i % 100 == 0:
+            began = time.perf_counter_ns()
+            exact = model.predict_proba(row.reshape(1, -1))[0]
+            slow.append(time.perf_counter_ns() - began)
+            worst = max(worst, float(np.abs(np.asarray(found) - exact).max()))
+    return percentiles_us(fast)[0], percentiles_us(slow)[0], worst
