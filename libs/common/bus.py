@@ -153,22 +153,7 @@ class Log:
 
         `meanwhile` is awaited while the reply is under way.
         """
-        args: list[Any] = [
-            self.epoch,
-            self.instance,
-            commit.version,
-            self._rank,
-            msgspec.json.encode(position),
-            journal,
-            snapshot,
-        ]
-        args += [commit.consumed, calls, len(commit.scopes), len(gate), len(commit.outputs), *commit.scopes]
-        for scope, value in gate.items():
-            args += (scope, value)
-        for record in commit.outputs:
-            args += (self._output_index[record.stream], entry_text(record.entry), *values(record))
-        for name in {str(item[0]) for item in commit.journal} & self.keys.keys():
-            args += (self.keys[name], entry_text(position.cursors[name]))
+        args = self._arguments(commit, position, journal, snapshot, gate, calls)
         while True:
             try:
                 reply = await self.scripts.begin("commit", self._commit_keys, *args)
@@ -196,6 +181,28 @@ class Log:
             raise FencedError(
                 f"expected to commit {self.service} {commit.version} in epoch {self.epoch}, was told {told}; leaving"
             )
+
+    def _arguments(
+        self, commit: Commit, position: Position, journal: bytes, snapshot: bytes, gate: dict[str, str], calls: int
+    ) -> list[Any]:
+        """ARGV of commit.lua, in its order."""
+        args: list[Any] = [
+            self.epoch,
+            self.instance,
+            commit.version,
+            self._rank,
+            msgspec.json.encode(position),
+            journal,
+            snapshot,
+        ]
+        args += [commit.consumed, calls, len(commit.scopes), len(gate), len(commit.outputs), *commit.scopes]
+        for scope, value in gate.items():
+            args += (scope, value)
+        for record in commit.outputs:
+            args += (self._output_index[record.stream], entry_text(record.entry), *values(record))
+        for name in {str(item[0]) for item in commit.journal} & self.keys.keys():
+            args += (self.keys[name], entry_text(position.cursors[name]))
+        return args
 
     async def tape_start(self) -> int:
         """Tape time (ns) at which the run begins, as its driver says; waits for the driver."""
