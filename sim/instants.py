@@ -11,8 +11,8 @@ FLAT_WITHIN = 2000
 """Instants after the end of the tape within which the exchange must be flat."""
 CLOSING_NS = 60_000_000_000
 """The last minute of a tape is kept for flattening, while there is still a market."""
-CANDLE_PARTS = 2
-"""Instants a candle is played in when the settings do not say."""
+CANDLE_PARTS = 1
+"""Instants a candle is played in when the settings do not say: what is known of it is one bar."""
 
 
 def instant_record(number: int, at: int, window_ms: int) -> Record:
@@ -23,7 +23,7 @@ def instant_record(number: int, at: int, window_ms: int) -> Record:
 
 
 def window_of(tape: Tape, instant_ms: int) -> int:
-    """Tape time of one instant, ms: as set, or half of the shortest candle, or a second for ticks."""
+    """Tape time of one instant, ms: as set, or the shortest candle, or a second for ticks."""
     native = [ms for ms in tape.native_ms.values() if ms]
     return instant_ms or (min(native) // CANDLE_PARTS if native else 1000)
 

@@ -21,7 +21,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     speed: str = "max"
     """`max`, or how many times faster than wall clock a tape plays."""
     instant_ms: int = 0
-    """Tape time that one instant (wave) covers; 0: a second, or half of the shortest candle."""
+    """Tape time that one instant (wave) covers; 0: a second, or the shortest candle of the tape."""
     duration_ms: int = 0
     """Stop the tape after this span; 0 plays all of it."""
     tapes: tuple[str, ...] = ()
