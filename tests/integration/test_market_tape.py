@@ -117,7 +117,7 @@ def test_candles_equal_those_of_a_one_minute_tape(tmp_path, window_ms):
 def test_a_synthetic_tape_gives_every_kind_of_event_and_threshold_trades_it():
     config = MarketdataConfig(symbols=("BTCUSDT",), intervals=("1m",), warmup_bars=50)
     strategies = SignalConfig(strategies={"threshold": StrategyConfig(symbols=("BTCUSDT",))})
-    out = played("synthetic:seed=7,minutes=40,symbols=BTCUSDT", config, 1000, 40, SignalCore(strategies))
+    out = played("synthetic:seed=7,minutes=40,symbols=BTCUSDT,crash=0", config, 1000, 40, SignalCore(strategies))
     assert of(DataRejected, out) == []
     assert len(of(Tick, out)) > 1000
     assert of(Reference, out)
