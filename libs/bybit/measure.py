@@ -45,6 +45,7 @@ class Measured:
         endpoint = request.target.partition("?")[0]
         self._endpoints[request.number] = endpoint
         self._requests.inc(1.0, endpoint)
+        self._errors.inc(0.0, endpoint, LOST)  # so that a rate over it exists before the first one
         await self._driver.send(request)
 
     def set_time(self, at: int) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from libs.common.events import Mode
+from libs.common.events import Mode, RejectKind
 from libs.common.telemetry import Metrics, family
 from services.monitor.view import OrderStatus, State
 
 MODES = tuple(Mode)
+MISMATCH_KINDS = ("position", "wallet", "order", "execution")
+"""Told as 0 from the start, like every reason to reject data: a rate over a counter needs the counter."""
 NS_PER_S = 1e9
 
 Samples = dict[tuple[str, ...], float]
@@ -64,7 +66,9 @@ def _market(state: State) -> dict[str, Samples]:
         "price": {(name,): float(symbol.last) for name, symbol in symbols if symbol.tick_at},
         "feed_up": {(name,): float(not symbol.down) for name, symbol in symbols},
         "data_rejected_total": {
-            (name, kind): float(count) for name, symbol in symbols for kind, count in symbol.rejected.items()
+            (name, kind.value): float(symbol.rejected.get(kind.value, 0))
+            for name, symbol in symbols
+            for kind in RejectKind
         },
         "signal": {(s.strategy, s.symbol): float(s.target) for s in state.signals.values()},
         "signals_total": _by(state.counters.signals),
@@ -94,7 +98,7 @@ def _health(state: State) -> dict[str, Samples]:
     age: Samples = {(name,): max(0, state.now - service.seen_at) / NS_PER_S for name, service in services.items()}
     return {
         "reconcile_checks_total": {(): float(counters.checks)},
-        "reconcile_mismatches_total": _by(counters.mismatches),
+        "reconcile_mismatches_total": _by(dict.fromkeys(MISMATCH_KINDS, 0) | counters.mismatches),
         "mismatch_open_seconds": {(): (state.now - state.mismatch_at) / NS_PER_S if state.mismatch_at else 0.0},
         "foreign_orders_total": {(): float(counters.foreign)},
         "service_heartbeat_age_seconds": age,

@@ -29,9 +29,6 @@ pytestmark = [
 NOT_IN_EVERY_RUN = {
     "model_psi": "a model strategy measures drift; the settings of the run have none",
     "rolling_sharpe": "as model_psi",
-    "data_rejected_total": "the simulator sends no bad data",
-    "api_errors_total": "the simulator fails no call by itself; the recorded ratio covers that",
-    "reconcile_mismatches_total": "the ledger agrees with the simulator",
 }
 
 

@@ -73,6 +73,7 @@ async def test_requests_errors_and_what_is_left_by_endpoint():
         f'rate_limit_remaining{{endpoint="{CREATE}"}}': 8,
         f'rate_limit_remaining{{endpoint="{ORDERS}"}}': 0,
         f'api_errors_total{{endpoint="{ORDERS}",ret_code="10006"}}': 1,
+        f'api_errors_total{{endpoint="{ORDERS}",ret_code="lost"}}': 0,  # told before the first one
         f'api_errors_total{{endpoint="{CREATE}",ret_code="10016"}}': 1,
         f'api_errors_total{{endpoint="{CREATE}",ret_code="lost"}}': 1,
     }
