@@ -14,6 +14,10 @@ SERVICES ?= marketdata signal risk execution monitor tools
 TAG ?= dev
 REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
+# What refuses and halts is covered branch by branch.
+LIMITS_COVERED := $(foreach module,limits sizing kernel modes,--cov=services.risk.$(module)) --cov-branch --cov-fail-under=100 \
+  --cov-report=term-missing:skip-covered
+
 .PHONY: help setup demo test test-all check format bench images lock docs clean
 
 help:  ## List the targets
@@ -31,12 +35,13 @@ test: $(VENV)/.dev  ## Run the tests that take minutes at most (ARGS="-k name")
 test-all: $(VENV)/.dev  ## Run every test, the slow ones too
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-check: $(VENV)/.dev  ## Lint, types, import contracts, tidiness
+check: $(VENV)/.dev  ## Lint, types, import contracts, tidiness, every branch of the limits
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q tests/test_tidy.py
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests/unit/risk tests/model $(LIMITS_COVERED)
 
 format: $(VENV)/.dev  ## Format the code and mend what lint can mend
 	$(BIN)/ruff check --fix .

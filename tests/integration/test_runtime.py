@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from libs.common import killpoints
+from libs.common.wire import Wire
 from tests.integration.harness import Bus, Services, TapeRun, contents, seqs
 from tests.integration.proxy import DroppingProxy
 
@@ -110,9 +111,34 @@ async def test_a_zombie_with_an_old_epoch_commits_nothing(tmp_path: Path) -> Non
             services.kill()
 
 
-async def _gate_open(url: str) -> None:
-    from libs.common.wire import Wire
+async def test_a_gap_in_a_stream_stops_its_reader_and_is_told(tmp_path: Path) -> None:
+    with Bus(tmp_path) as bus:
+        services = Services(bus.url, tmp_path, lockstep=False)
+        wire = Wire(bus.url)
+        try:
+            await _gate_open(bus.url)
+            services.start_all()
+            await _until(bus.url, "{main}:signal", 30)
+            services.processes["signal"].send_signal(signal.SIGSTOP)
+            seen = len((await contents(bus.url))["{md}:tick"])
+            await _until(bus.url, "{md}:tick", seen + 20)
+            unread = (await contents(bus.url))["{md}:tick"][-5]
+            assert await wire.call("XDEL", "{md}:tick", unread[0]) == 1
+            services.processes["signal"].send_signal(signal.SIGCONT)
+            await _until(bus.url, "{main}:health:signal", 1)
+            ((_, beat),) = await wire.call("XRANGE", "{main}:health:signal", "-", "+")
+            assert b'"gap":"tick"' in beat[17]
+            before = (await contents(bus.url))["{main}:signal"]
+            await _until(bus.url, "{md}:tick", seen + 60)
+            assert (await contents(bus.url))["{main}:signal"] == before
+            assert before[-1][1][11] == b'[["tick",%d]]' % (int(unread[1][7]) - 1), "it went on up to the gap"
+            assert services.stop()["signal"] == 0
+        finally:
+            wire.abort()
+            services.kill()
 
+
+async def _gate_open(url: str) -> None:
     wire = Wire(url)
     await wire.ready()
     await wire.call("HSET", "{main}:gate", "book", "open")
@@ -120,8 +146,6 @@ async def _gate_open(url: str) -> None:
 
 
 async def _until(url: str, key: str, length: int) -> None:
-    from libs.common.wire import Wire
-
     wire = Wire(url)
     until = time.monotonic() + 60
     while True:
