@@ -10,6 +10,8 @@ from libs.common.decider import Core
 from libs.common.events import Bar, Event, Instant, InstrumentDefined, RawFrame
 from libs.common.record import Record, Started, Timer
 from libs.common.stepper import Local, Stepper
+from services.marketdata.config import MarketdataConfig
+from services.marketdata.core import MarketdataCore
 
 MS = 1_000_000
 SECOND = 1000 * MS
@@ -151,3 +153,24 @@ def instant(number: int = 1, window_ms: int = 1000) -> Instant:
 
 def of(kind: type[Event], outputs: list[Event]) -> list[Any]:
     return [body for body in outputs if isinstance(body, kind)]
+
+
+MS0 = T0 // MS
+CONFIG = MarketdataConfig(symbols=("BTCUSDT",), intervals=("1m", "5m"), warmup_bars=0)
+
+
+def desk(config: MarketdataConfig = CONFIG, *, filled: bool = True) -> Desk:
+    """A started core; `filled`: it got its instrument and (no) history already."""
+    made = Desk(MarketdataCore(config))
+    made.start()
+    while filled and (pending := [request for request in made.core.requests() if request.method == "GET"]):
+        for request in pending:
+            made.reply(request.number, instrument_reply() if "instruments" in request.target else history())
+    return made
+
+
+def live(config: MarketdataConfig = CONFIG) -> Desk:
+    """A core with a book and a last trade."""
+    made = desk(config)
+    made.frames(snapshot(), trades((MS0, "100.0", "1")))
+    return made

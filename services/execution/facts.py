@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from libs.bybit import wire
 from libs.common.decider import Linked
@@ -57,22 +58,15 @@ def linked(event: Event, order: Order) -> Event | Linked:
 
 
 def _fill(done: wire.Execution, order: Order) -> Fill:
+    order_qty = min(order.qty, done.order_qty) if done.order_qty > 0 else order.qty
     return Fill(
         order_link_id=order.link_id,
-        order_id=done.order_id,
-        exec_id=done.exec_id,
         strategy=order.strategy,
-        symbol=done.symbol,
-        side=_side(done.side),
-        qty=done.qty,
-        price=done.price,
-        fee=done.fee,
-        is_maker=done.is_maker,
         reduce_only=order.reduce_only,
         purpose=order.purpose,
         cum_qty=order.cum_qty + done.qty,
-        order_qty=min(order.qty, done.order_qty) if done.order_qty > 0 else order.qty,
-        exec_at=done.exec_ms * MS,
+        order_qty=order_qty,
+        **_traded(done),
     )
 
 
@@ -81,21 +75,28 @@ def _stop_fill(done: wire.Execution, stop: Stop) -> Fill:
     cum_qty = stop.cum_qty + done.qty
     return Fill(
         order_link_id=stop.link_id,
-        order_id=done.order_id,
-        exec_id=done.exec_id,
         strategy=stop.strategy,
-        symbol=done.symbol,
-        side=_side(done.side),
-        qty=done.qty,
-        price=done.price,
-        fee=done.fee,
-        is_maker=done.is_maker,
         reduce_only=True,
         purpose=Purpose.STOP,
         cum_qty=cum_qty,
         order_qty=max(stop.qty, cum_qty),
-        exec_at=done.exec_ms * MS,
+        **_traded(done),
     )
+
+
+def _traded(done: wire.Execution) -> dict[str, Any]:
+    """What every fill takes over from the venue's row as it is."""
+    return {
+        "order_id": done.order_id,
+        "exec_id": done.exec_id,
+        "symbol": done.symbol,
+        "side": _side(done.side),
+        "qty": done.qty,
+        "price": done.price,
+        "fee": done.fee,
+        "is_maker": done.is_maker,
+        "exec_at": done.exec_ms * MS,
+    }
 
 
 def _funding(done: wire.Execution) -> FundingPaid:

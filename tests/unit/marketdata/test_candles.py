@@ -13,40 +13,24 @@ from libs.common.events import (
 from services.marketdata.config import MarketdataConfig
 from services.marketdata.core import MarketdataCore
 from tests.market_harness import (
+    CONFIG,
     MINUTE,
     MS,
+    MS0,
     SECOND,
     T0,
     Desk,
+    desk,
     history,
     instant,
     instrument_reply,
     kline,
+    live,
     of,
     snapshot,
     ticker,
     trades,
 )
-
-MS0 = T0 // MS
-CONFIG = MarketdataConfig(symbols=("BTCUSDT",), intervals=("1m", "5m"), warmup_bars=0)
-
-
-def desk(config: MarketdataConfig = CONFIG, *, filled: bool = True) -> Desk:
-    """A started core; `filled`: it got its instrument and (no) history already."""
-    made = Desk(MarketdataCore(config))
-    made.start()
-    while filled and (pending := [request for request in made.core.requests() if request.method == "GET"]):
-        for request in pending:
-            made.reply(request.number, instrument_reply() if "instruments" in request.target else history())
-    return made
-
-
-def live(config: MarketdataConfig = CONFIG) -> Desk:
-    """A core with a book and a last trade."""
-    made = desk(config)
-    made.frames(snapshot(), trades((MS0, "100.0", "1")))
-    return made
 
 
 def test_the_venues_closed_candle_is_published_at_once_and_ours_not_on_top():

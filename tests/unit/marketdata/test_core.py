@@ -17,41 +17,23 @@ from libs.common.events import (
     Tick,
 )
 from services.marketdata.config import MarketdataConfig
-from services.marketdata.core import MarketdataCore
 from tests.market_harness import (
+    CONFIG,
     MS,
+    MS0,
     SECOND,
     T0,
     Desk,
     book,
-    history,
+    desk,
     instant,
     instrument_reply,
+    live,
     of,
     snapshot,
     ticker,
     trades,
 )
-
-MS0 = T0 // MS
-CONFIG = MarketdataConfig(symbols=("BTCUSDT",), intervals=("1m", "5m"), warmup_bars=0)
-
-
-def desk(config: MarketdataConfig = CONFIG, *, filled: bool = True) -> Desk:
-    """A started core; `filled`: it got its instrument and (no) history already."""
-    made = Desk(MarketdataCore(config))
-    made.start()
-    while filled and (pending := [request for request in made.core.requests() if request.method == "GET"]):
-        for request in pending:
-            made.reply(request.number, instrument_reply() if "instruments" in request.target else history())
-    return made
-
-
-def live(config: MarketdataConfig = CONFIG) -> Desk:
-    """A core with a book and a last trade."""
-    made = desk(config)
-    made.frames(snapshot(), trades((MS0, "100.0", "1")))
-    return made
 
 
 def rejected(desk: Desk, kind: RejectKind) -> int:
