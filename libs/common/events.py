@@ -209,6 +209,8 @@ class RawFrame(Event, frozen=True, kw_only=True):
     request: int = 0
     """Number of the request a reply belongs to; 0 for frames."""
     received_at: int = 0
+    category: str = ""
+    """`spot` for a frame of the spot stream, whose topics are named like those of the perpetuals."""
 
 
 class Instant(Event, frozen=True, kw_only=True):
@@ -237,6 +239,8 @@ class Signal(Event, frozen=True, kw_only=True):
     horizon_ms: int
     score: Decimal = Decimal(0)
     model: str = ""
+    hedge: str = ""
+    """The other leg of an arbitrage: the symbol held against this one, other side, same base quantity; both legs or none."""
 
 
 # --- {book}: risk -----------------------------------------------------------------------------------------------------

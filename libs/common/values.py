@@ -32,6 +32,27 @@ class Side(StrEnum):
         return Side.SELL if self is Side.BUY else Side.BUY
 
 
+SPOT_SUFFIX = "-SPOT"
+"""Ends the name of a spot instrument: the venue calls the spot pair and the perpetual by the same name."""
+
+LINEAR, SPOT = "linear", "spot"
+
+
+def category_of(symbol: str) -> str:
+    """The venue's category of one of our symbols: `BTCUSDT-SPOT` -> `spot`, `BTCUSDT` -> `linear`."""
+    return SPOT if symbol.endswith(SPOT_SUFFIX) else LINEAR
+
+
+def venue_name(symbol: str) -> str:
+    """What the venue calls one of our symbols: `BTCUSDT-SPOT` -> `BTCUSDT`."""
+    return symbol.removesuffix(SPOT_SUFFIX)
+
+
+def symbol_of(name: str, category: str) -> str:
+    """Our symbol for a name of the venue: the other way round of `venue_name` and `category_of`."""
+    return name + SPOT_SUFFIX if category == SPOT else name
+
+
 def to_units(amount: Decimal) -> int:
     """Coin amount to integer 1e-8 units, half-even."""
     return int((amount / UNIT).to_integral_value(ROUND_HALF_EVEN))

@@ -1,0 +1,15 @@
+"""Names of instruments, between us and the venue."""
+
+from __future__ import annotations
+
+import pytest
+
+from libs.common.values import category_of, symbol_of, venue_name
+
+
+@pytest.mark.parametrize(
+    ("symbol", "category", "name"), [("BTCUSDT", "linear", "BTCUSDT"), ("BTCUSDT-SPOT", "spot", "BTCUSDT")]
+)
+def test_a_symbol_is_a_category_and_the_venues_name(symbol: str, category: str, name: str):
+    assert (category_of(symbol), venue_name(symbol)) == (category, name)
+    assert symbol_of(name, category) == symbol
