@@ -36,12 +36,28 @@ class AccountSpec(msgspec.Struct, frozen=True, kw_only=True):
     uid: int = 0
     taker_e8: int = 55_000
     maker_e8: int = 20_000
-    permissions: tuple[str, ...] = ("Order", "Position")
-    """Of ContractTrade; without Order the key is read-only."""
+    permissions: tuple[str, ...] = ("Order", "Position", "SpotTrade")
+    """Bybit's names, of all groups; see keyapi.GROUPS."""
+    read_only: bool = False
+    ips: tuple[str, ...] = ()
+    """Addresses the key is bound to; "*" is bound to none. Empty: any may use it, and each is told it is bound to it."""
+    expires_ms: int | None = None
+    """In an accounts file: expires_at, a date and time with its zone."""
+    parent_uid: int = 1
+    """Of the master account; 0 makes this one the master."""
+    rsa_public_key: str = ""
+    """PEM; then requests are signed with RSA and there is no secret."""
+    dcp: bool = False
+    """Is disconnection protection offered? At Bybit to institutions only."""
+    kyc_region: str = ""
+    note: str = "simulator"
 
     @property
     def name(self) -> str:
         return self.account or self.key
+
+    def __repr__(self) -> str:
+        return f"AccountSpec(account={self.name!r}, key={self.key!r}, secret='***')"
 
 
 class Account:
@@ -54,6 +70,10 @@ class Account:
         self.realised = 0
         self.taker_e8, self.maker_e8 = taker_e8, maker_e8
         self.created_at = created_at
+        self.margin_mode = "REGULAR_MARGIN"
+        self.dcp_offered = False
+        self.dcp_s: dict[str, int] = {}
+        """Disconnection protection: product -> seconds without a connection after which its orders are cancelled."""
         self.positions: dict[str, Position] = {}
         self.open_orders: dict[str, Order] = {}
         self.closed: deque[Order] = deque()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from sim.account import Account, AccountSpec
+from sim.account import Account
 from sim.market import NS_PER_MS
 from sim.orders import Order
 from sim.params import Params, linear, number, page, scoped, text
@@ -153,7 +153,7 @@ def wallet_balance(venue: Venue, account: Account, params: Params) -> dict[str, 
 
 def account_info(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
     return {
-        "marginMode": "REGULAR_MARGIN",
+        "marginMode": account.margin_mode,
         "updatedTime": str(account.created_at // NS_PER_MS),
         "unifiedMarginStatus": 5,
         "dcpStatus": "OFF",
@@ -180,56 +180,6 @@ def transaction_log(venue: Venue, account: Account, params: Params) -> dict[str,
     )
     limit = number(params, "limit", 20, 50)
     return page(entries, lambda e: e.number, lambda e: entry_row(e, venue.markets[e.symbol].instrument), params, limit)
-
-
-def query_api(spec: AccountSpec, account: Account) -> dict[str, Any]:
-    read_only = "Order" not in spec.permissions
-    return {
-        "id": str(spec.uid or 1),
-        "note": "simulator",
-        "apiKey": spec.key,
-        "readOnly": int(read_only),
-        "secret": "",
-        "permissions": {
-            "ContractTrade": list(spec.permissions),
-            "Spot": [],
-            "Wallet": [],
-            "Options": [],
-            "Derivatives": [] if read_only else ["DerivativesTrade"],
-            "CopyTrading": [],
-            "BlockTrade": [],
-            "Exchange": [],
-            "NFT": [],
-            "Affiliate": [],
-            "Earn": [],
-            "FiatP2P": [],
-            "FiatConvertBroker": [],
-            "FiatGlobalPay": [],
-            "FiatBitPay": [],
-            "BitCard": [],
-            "ByXPost": [],
-        },
-        "ips": ["127.0.0.1"],
-        "type": 1,
-        "deadlineDay": -2,
-        "expiredAt": "1970-01-01T00:00:00Z",
-        "createdAt": "2024-01-01T00:00:00Z",
-        "unified": 0,
-        "uta": 1,
-        "userID": spec.uid or 1,
-        "inviterID": 0,
-        "vipLevel": "No VIP",
-        "mktMakerLevel": "0",
-        "affiliateID": 0,
-        "rsaPublicKey": "",
-        "isMaster": False,
-        "parentUid": "1",
-        "kycLevel": "LEVEL_DEFAULT",
-        "kycRegion": "",
-        "userIDInt64": str(spec.uid or 1),
-        "inviterIDInt64": "0",
-        "affiliateIDInt64": "0",
-    }
 
 
 def _span(venue: Venue, params: Params, default_ms: int = WEEK_MS) -> tuple[int, int]:

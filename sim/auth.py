@@ -1,69 +1,107 @@
-"""Who is calling: keys, signatures on the raw bytes, the time rule, and request rates a second."""
+"""Who is calling: keys, signatures on the raw bytes, the time rule, addresses, expiry, permissions."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
-from collections import deque
+from collections.abc import Iterable
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from sim.account import AccountSpec
+from sim.params import Params, text
 from sim.wiretypes import RefusalError, WireRequest
 
 AHEAD_MS = 1000
 DEFAULT_WINDOW = "5000"
 
-LIMITS = {
-    "/v5/order/create": 10,
-    "/v5/order/amend": 10,
-    "/v5/order/cancel": 10,
-    "/v5/order/cancel-all": 10,
-    "/v5/order/realtime": 50,
-    "/v5/order/history": 50,
-    "/v5/execution/list": 50,
-    "/v5/position/list": 50,
-    "/v5/position/closed-pnl": 50,
-    "/v5/position/set-leverage": 10,
-    "/v5/position/trading-stop": 10,
-    "/v5/position/switch-mode": 10,
-    "/v5/account/wallet-balance": 50,
-    "/v5/account/info": 50,
-    "/v5/account/transaction-log": 25,
-    "/v5/account/fee-rate": 5,
-    "/v5/user/query-api": 10,
-}
-"""Requests a second and account; Bybit's default level."""
-
 
 class Keyring:
     """API keys and what they open."""
 
-    def __init__(self, specs: list[AccountSpec]) -> None:
-        self._keys = {spec.key: (spec, spec.secret.encode()) for spec in specs}
+    def __init__(self, specs: Iterable[AccountSpec]) -> None:
+        self._keys = {spec.key: spec for spec in specs}
+        self._public = {spec.key: rsa_key(spec.rsa_public_key) for spec in specs if spec.rsa_public_key}
 
     def spec_of(self, request: WireRequest, now_ms: int) -> AccountSpec:
-        """The key that signed the request; raises RefusalError 401, 10002, 10003 or 10004."""
+        """The key that made the request. Raises RefusalError: 401, 10001, 10002, 10003, 10004, 10010 or 33004."""
+        if request.session_key:
+            return self._usable(self._keys[request.session_key], request.address, now_ms)
         headers = request.headers
         key, sign = headers.get("x-bapi-api-key", ""), headers.get("x-bapi-sign", "")
         stamp = headers.get("x-bapi-timestamp", "")
         window = headers.get("x-bapi-recv-window", "")
         if not key or not sign or not stamp:
             raise RefusalError(10003, "API key, sign and timestamp headers are required", status=401)
-        if key not in self._keys:
+        spec = self._keys.get(key)
+        if spec is None:
             raise RefusalError(10003, "API key is invalid.")
         check_time(stamp, window, now_ms, aged=bool(request.request_id))
         content = request.query if request.method == "GET" else request.body
         origin = f"{stamp}{key}{window}{content}"
-        expected = hmac.new(self._keys[key][1], origin.encode(), hashlib.sha256).hexdigest()
-        if not hmac.compare_digest(expected, sign):
+        if not self._signed(spec, origin, sign):
             raise RefusalError(10004, f"error sign! origin_string[{origin}]")
-        return self._keys[key][0]
+        return self._usable(spec, request.address, now_ms)
 
-    def session_account(self, key: str, expires: str, sign: str, now_ms: int) -> str | None:
-        """The account of a WebSocket `auth`; None when anything is wrong."""
-        if key not in self._keys or not expires.isdigit() or int(expires) < now_ms:
-            return None
-        expected = hmac.new(self._keys[key][1], f"GET/realtime{expires}".encode(), hashlib.sha256).hexdigest()
-        return self._keys[key][0].name if hmac.compare_digest(expected, sign) else None
+    def session_spec(self, key: str, expires: str, sign: str, address: str, now_ms: int) -> AccountSpec:
+        """The key of a WebSocket `auth`. Raises RefusalError with a code of the trade socket."""
+        if not key or not expires.isdigit() or not sign:
+            raise RefusalError(10001, "Params Error")
+        if int(expires) < now_ms:
+            raise RefusalError(10001, "Params Error: expires has passed")
+        spec = self._keys.get(key)
+        if spec is None:
+            raise RefusalError(10003, "API key is invalid.")
+        if not self._signed(spec, f"GET/realtime{expires}", sign):
+            raise RefusalError(10004, "Params Error: sign is invalid")
+        return self._usable(spec, address, now_ms)
+
+    def _signed(self, spec: AccountSpec, origin: str, sign: str) -> bool:
+        public = self._public.get(spec.key)
+        if public is None:
+            expected = hmac.new(spec.secret.encode(), origin.encode(), hashlib.sha256).hexdigest()
+            return hmac.compare_digest(expected.encode(), sign.encode())
+        try:
+            public.verify(base64.b64decode(sign, validate=True), origin.encode(), PKCS1v15(), hashes.SHA256())
+        except (InvalidSignature, binascii.Error, ValueError):
+            return False
+        return True
+
+    @staticmethod
+    def _usable(spec: AccountSpec, address: str, now_ms: int) -> AccountSpec:
+        if address and spec.ips and "*" not in spec.ips and address not in spec.ips:
+            raise RefusalError(10010, "Unmatched IP, please check your API key's bound IP addresses.")
+        if spec.expires_ms is not None and now_ms >= spec.expires_ms:
+            raise RefusalError(33004, "Your api key has expired.")
+        return spec
+
+
+def rsa_key(pem: str) -> RSAPublicKey:
+    """The public key of a PEM text; raises ValueError when it is none."""
+    key = load_pem_public_key(pem.encode())
+    if not isinstance(key, RSAPublicKey):
+        raise ValueError("not an RSA public key")  # noqa: TRY004 (a wrong text, not a wrong type)
+    return key
+
+
+def permit(spec: AccountSpec, request: WireRequest, params: Params) -> None:
+    """Whoever may not write, or not this, is refused with 10005; every key may look at its own account."""
+    if request.method != "POST":
+        return
+    if spec.read_only or _needed(request.path, params) not in spec.permissions:
+        raise RefusalError(10005, "Permission denied, please check your API key permissions.")
+
+
+def _needed(path: str, params: Params) -> str:
+    if text(params, "category") == "spot":
+        return "SpotTrade"
+    return "Position" if path.startswith("/v5/position/") else "Order"
 
 
 def check_time(stamp: str, window: str, now_ms: int, aged: bool = False) -> None:
@@ -82,29 +120,3 @@ def check_time(stamp: str, window: str, now_ms: int, aged: bool = False) -> None
             "invalid request, please check your server timestamp or recv_window param. "
             f"req_timestamp[{stamp}],server_timestamp[{now_ms}],recv_window[{allowed}]",
         )
-
-
-class Rates:
-    """Rolling one-second windows by account and endpoint."""
-
-    def __init__(self, factor: int = 1) -> None:
-        self._factor = factor
-        self._seen: dict[tuple[str, str], deque[int]] = {}
-
-    def take(self, account: str, path: str, now_ms: int) -> tuple[bool, dict[str, str]]:
-        """(allowed, the X-Bapi-Limit headers)."""
-        limit = LIMITS.get(path, 0) * self._factor
-        if not limit:
-            return True, {}
-        seen = self._seen.setdefault((account, path), deque())
-        while seen and seen[0] <= now_ms - 1000:
-            seen.popleft()
-        allowed = len(seen) < limit
-        if allowed:
-            seen.append(now_ms)
-        reset = now_ms if allowed else seen[0] + 1000
-        return allowed, {
-            "X-Bapi-Limit": str(limit),
-            "X-Bapi-Limit-Status": str(limit - len(seen)),
-            "X-Bapi-Limit-Reset-Timestamp": str(reset),
-        }

@@ -93,6 +93,10 @@ class Desk:
     def touch(self, order: Order) -> None:
         self._touched(order.account).orders[order.order_id] = order
 
+    def touch_account(self, account: Account) -> None:
+        """Settings of the account changed: they are kept, nobody is told."""
+        self._touched(account.uid)
+
     def touch_position(self, account: Account, symbol: str) -> None:
         self._touched(account.uid).positions[symbol] = None
 

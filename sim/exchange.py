@@ -12,24 +12,23 @@ that submit the same requests at the same instants give the same bytes. No socke
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-from libs.common.values import to_units
-from sim import accountapi, publicapi, tradeapi
+from libs.common.values import category_of, to_units
 from sim.account import Account, AccountSpec
-from sim.auth import Keyring, Rates
 from sim.backcast import Backcast
 from sim.chance import digest, identifier
 from sim.config import DEFAULT_ACCOUNTS, SimConfig
+from sim.dcpapi import PRODUCT_OF, Deadman
 from sim.desk import Desk, Touched
 from sim.feed import topic_symbol
+from sim.gateway import Gateway
 from sim.market import NS_PER_MS, Market
 from sim.orders import Position
-from sim.params import params_of
 from sim.prints import Print
 from sim.state import AccountState, Changes, Saved
 from sim.tape import SyntheticSource, Tape
@@ -43,14 +42,11 @@ from sim.wirerows import (
     position_row,
     wallet_row,
 )
-from sim.wiretypes import Frame, Outbox, RefusalError, WireReply, WireRequest
+from sim.wiretypes import Frame, Outbox, WireReply, WireRequest
 
 MINUTE_NS = 60_000 * NS_PER_MS
 PRIVATE_TOPICS = ("order", "execution", "execution.fast", "position", "wallet")
 DEFAULT_LISTENING = frozenset({"order", "execution", "position", "wallet"})
-Handler = Callable[[Venue, Account, dict[str, Any]], dict[str, Any]]
-_PRIVATE: dict[tuple[str, str], Handler] = {**accountapi.ROUTES, **tradeapi.ROUTES}
-QUERY_API = ("GET", "/v5/user/query-api")
 _JSON = msgspec.json.Encoder()
 
 
@@ -73,7 +69,8 @@ class Exchange:
         self.venue = Venue(markets, self.desk, _backcast(tape, seed), self.incarnation)
         self.venue.now = tape.start_at
         specs = list(accounts)
-        self.keys, self._rates = Keyring(specs), Rates(config.rate_factor)
+        self.gateway = Gateway(self.venue, self.desk.accounts, specs, config.rate_factor)
+        self.deadman = Deadman()
         for spec in specs:
             self._open(spec)
         self.listening: frozenset[str] = DEFAULT_LISTENING
@@ -115,6 +112,8 @@ class Exchange:
         while incoming and incoming[0][0] <= at:
             self._serve()
         self._pass(at)
+        if self.deadman.gone_at:
+            self._protect(at)
         self._publish(at)
         while self._outgoing and self._outgoing[0][0] <= at:
             item = heapq.heappop(self._outgoing)[2]
@@ -145,7 +144,7 @@ class Exchange:
 
     def answer(self, request: WireRequest) -> WireReply:
         """Serve a request at once, without latency: look-ups and actions from outside a tape run's clients."""
-        status, body, headers = self._handle(request, self.venue.now)
+        status, body, headers = self.gateway.handle(request, self.venue.now // NS_PER_MS)
         self._tell(self.venue.now)
         return WireReply(
             token=0, client=request.client, request_id=request.request_id, status=status, at=self.venue.now,
@@ -192,7 +191,7 @@ class Exchange:
         """The engine takes the next request."""
         at, key, token, request, arrived = heapq.heappop(self._incoming)
         self._pass(at)
-        status, body, headers = self._handle(request, arrived)
+        status, body, headers = self.gateway.handle(request, arrived // NS_PER_MS)
         leaves = at + self._latency(self.config.latency_out_ms, "out", key)
         reply = WireReply(
             token=token, client=request.client, request_id=request.request_id, status=status, at=leaves,
@@ -202,39 +201,13 @@ class Exchange:
         if self.desk.touched:
             self._tell(at)
 
-    def _handle(self, request: WireRequest, arrived: int) -> tuple[int, dict[str, Any], dict[str, str]]:
-        """(status, envelope without time, headers)."""
-        try:
-            result, headers = self._route(request, arrived)
-            return 200, {"retCode": 0, "retMsg": "OK", "result": result, "retExtInfo": {}}, headers
-        except RefusalError as refusal:
-            body = {"retCode": refusal.code, "retMsg": refusal.message, "result": {}, "retExtInfo": {}}
-            return refusal.status, body, refusal.headers
-
-    def _route(self, request: WireRequest, arrived: int) -> tuple[dict[str, Any], dict[str, str]]:
-        route = (request.method, request.path)
-        if (public := publicapi.ROUTES.get(route)) is not None:
-            return public(self.venue, params_of(request)), {}
-        handler = _PRIVATE.get(route)
-        if handler is None and route != QUERY_API:
-            raise RefusalError(10017, f"Route not found: {request.method} {request.path}", status=404)
-        name, spec = request.account, AccountSpec(key=request.account)
-        if not name:
-            spec = self.keys.spec_of(request, arrived // NS_PER_MS)
-            name = spec.name
-        if request.method == "POST" and "Order" not in spec.permissions:
-            raise RefusalError(10005, "Permission denied, please check your API key permissions.")
-        allowed, headers = self._rates.take(name, request.path, self.venue.now // NS_PER_MS)
-        account = self.desk.accounts[name]
-        try:
-            if not allowed:
-                raise RefusalError(10006, "Too many visits. Exceeded the API Rate Limit.")
-            if handler is None:
-                return accountapi.query_api(spec, account), headers
-            return handler(self.venue, account, params_of(request)), headers
-        except RefusalError as refusal:
-            refusal.headers = headers
-            raise
+    def _protect(self, at: int) -> None:
+        """Cancel what accounts left behind whose connections are dead for too long."""
+        for account, product in self.deadman.due(self.desk.accounts, at):
+            for order in list(account.open_orders.values()):
+                if PRODUCT_OF[category_of(order.symbol)] == product:
+                    self.desk.cancel(order, at, "EC_PerCancelRequest", "CancelByDCP")
+        self._tell(at)
 
     def _publish(self, at: int) -> None:
         for symbol, market in self.venue.markets.items():
@@ -300,6 +273,7 @@ class Exchange:
             return
         opening = to_units(Decimal(spec.usdt))
         account = Account(spec.name, opening, spec.taker_e8, spec.maker_e8, self.tape.start_at)
+        account.dcp_offered = spec.dcp
         for symbol in self.venue.markets:
             account.positions[symbol] = Position(
                 symbol=symbol, leverage_e2=self.config.leverage * 100, created_at=self.tape.start_at
@@ -320,6 +294,9 @@ class Exchange:
             if account is None:
                 continue
             account.opening, account.wallet, account.realised = state.opening, state.wallet, state.realised
+            account.margin_mode, account.dcp_s = state.margin_mode, state.dcp_s
+            # Whoever was connected is not connected to this process.
+            self.deadman.gone_at |= {(state.uid, product): self.venue.now for product in state.dcp_s}
             for position in state.positions:
                 if position.symbol in self.venue.markets:
                     account.positions[position.symbol] = position
@@ -362,8 +339,9 @@ def _timed(body: dict[str, Any], at: int) -> str:
 def _state(account: Account) -> AccountState:
     positions = [msgspec.structs.replace(position) for position in account.positions.values()]
     return AccountState(
-        uid=account.uid, opening=account.opening, wallet=account.wallet, realised=account.realised, positions=positions
-    )
+        uid=account.uid, opening=account.opening, wallet=account.wallet, realised=account.realised, positions=positions,
+        margin_mode=account.margin_mode, dcp_s=dict(account.dcp_s),
+    )  # fmt: skip
 
 
 def _backcast(tape: Tape, seed: int) -> Backcast:

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from libs.common.values import LINEAR, SPOT, symbol_of
 from sim.instruments import Instrument
 from sim.market import Market
 from sim.wiretypes import RefusalError, WireRequest
@@ -55,10 +56,19 @@ def linear(params: Params) -> None:
         raise RefusalError(10001, "params error: the simulator has category linear only")
 
 
+def category_of(params: Params) -> str:
+    """`linear` or `spot`; raises RefusalError for any other."""
+    category = text(params, "category", "linear")
+    if category not in (LINEAR, SPOT):
+        raise RefusalError(10001, "params error: category invalid, the simulator has linear and spot")
+    return category
+
+
 def market_of(markets: dict[str, Market], params: Params) -> Market:
-    symbol = text(params, "symbol")
+    name = text(params, "symbol")
+    symbol = symbol_of(name, category_of(params))
     if symbol not in markets:
-        raise RefusalError(10001, f"params error: symbol invalid {symbol}".rstrip())
+        raise RefusalError(10001, f"params error: symbol invalid {name}".rstrip())
     return markets[symbol]
 
 

@@ -22,11 +22,12 @@ import uvicorn
 
 from libs.common.errors import UsageError
 from sim.exchange import PRIVATE_TOPICS, Exchange
-from sim.sessions import Batch, Receive, Send, Sessions
+from sim.rates import Addresses
+from sim.sessions import ACK_S, Batch, Receive, Send, Sessions
 from sim.store import Store
 from sim.wiretypes import Frame, Outbox, WireReply, WireRequest
 
-WS_PATHS = {"/v5/public/linear": "public", "/v5/private": "private"}
+WS_PATHS = {"/v5/public/linear": "public", "/v5/private": "private", "/v5/trade": "trade"}
 LOCKSTEP_ID = re.compile(r"([a-z][a-z0-9_]*)-(\d+)")
 REMEMBERED = 10_000
 """Replies of lockstep requests that can be asked for again."""
@@ -57,7 +58,9 @@ class SimServer:
         self.on_requests: Callable[[int], Awaitable[None]] | None = None
         """Awaited with the number of lockstep requests just queued; once a request id."""
         self._store = store
-        self._sessions = Sessions(exchange)
+        self._sessions = Sessions(exchange, self._ask, 0.0 if lockstep else ACK_S)
+        config = exchange.config
+        self._addresses = Addresses(0 if lockstep else config.address_limit * config.rate_factor)
         self._waiting: dict[int, asyncio.Future[WireReply]] = {}
         self._asked: OrderedDict[str, asyncio.Future[WireReply]] = OrderedDict()
         self._computed = Outbox([], [])
@@ -179,7 +182,7 @@ class SimServer:
             if kind is None:
                 await send({"type": "websocket.close", "code": 1008})
                 return
-            await self._sessions.serve(kind, receive, send)
+            await self._sessions.serve(kind, _address(scope), receive, send)
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
 
@@ -196,31 +199,41 @@ class SimServer:
         if path.startswith("/sim/"):
             await self._own(path, method, send)
             return
+        address = _address(scope)
+        if not self._addresses.admits(address, time.time_ns() // 1_000_000):
+            await _respond(send, 403, "text/plain", b"access too frequent", {})
+            return
         if method == "GET" and body:
             await _respond(send, 403, "text/plain", b"GET must not carry a body", {})
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         query = scope["query_string"].decode("latin-1")
-        reply = await self._reply(method, path, query, body.decode("utf-8", "replace"), headers)
+        reply = await self._reply(method, path, query, body.decode("utf-8", "replace"), headers, address)
         await _respond(send, reply.status, "application/json", reply.body.encode(), reply.headers)
 
-    async def _reply(self, method: str, path: str, query: str, body: str, headers: dict[str, str]) -> WireReply:
+    async def _reply(
+        self, method: str, path: str, query: str, body: str, headers: dict[str, str], address: str
+    ) -> WireReply:
         request_id = headers.get("cdn-request-id", "")
         match = LOCKSTEP_ID.fullmatch(request_id) if self.lockstep else None
         request = WireRequest(
             method=method, path=path, query=query, body=body, headers=headers,
-            client=match[1] if match else "", request_id=request_id if match else "",
+            client=match[1] if match else "", request_id=request_id if match else "", address=address,
         )  # fmt: skip
         if match:
             return await self._lockstep_reply(request)
+        return await self._ask(request)
+
+    def _ask(self, request: WireRequest) -> asyncio.Future[WireReply]:
+        """Put a request to the exchange; its reply comes when it left there."""
+        future: asyncio.Future[WireReply] = asyncio.get_running_loop().create_future()
         if self.lockstep:
             # Somebody outside the tape run: answered as things are now, without moving time.
-            reply = self.exchange.answer(request)
+            future.set_result(self.exchange.answer(request))
             self._save()
-            return reply
-        future: asyncio.Future[WireReply] = asyncio.get_running_loop().create_future()
-        self._waiting[self.exchange.submit(request, time.time_ns())] = future
-        return await future
+        else:
+            self._waiting[self.exchange.submit(request, time.time_ns())] = future
+        return future
 
     async def _lockstep_reply(self, request: WireRequest) -> WireReply:
         future = self._asked.get(request.request_id)
@@ -241,6 +254,11 @@ class SimServer:
             await _respond(send, 200, "application/json", text, {})
         else:
             await _respond(send, 404, "application/json", b'{"error":"no such route of the simulator"}', {})
+
+
+def _address(scope: Any) -> str:
+    """Where a connection comes from."""
+    return str(scope["client"][0]) if scope.get("client") else ""
 
 
 def _text(frame: Frame, renamed: Callable[[str, str], str]) -> str:

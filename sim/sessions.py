@@ -13,12 +13,18 @@ from typing import Any
 import msgspec
 
 from sim.chance import identifier
+from sim.dcpapi import TOPICS as DCP_TOPICS
 from sim.exchange import PRIVATE_TOPICS, Exchange
 from sim.market import NS_PER_MS
+from sim.tradesocket import TradeSocket, auth_args
+from sim.wiretypes import RefusalError, WireReply, WireRequest
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
+Ask = Callable[[WireRequest], "asyncio.Future[WireReply]"]
 MARKER = "sim.instant"
+ACK_S = 0.003
+"""Acks take so long in real time, for clients that note a request's id only after they sent it."""
 MOST_WAITING = 20_000
 """Frames a session may lag behind before it is dropped."""
 
@@ -64,9 +70,10 @@ class Client:
 class Session:
     """One connection; frames wait in a queue that a task of its own drains, so that nobody slows the exchange."""
 
-    def __init__(self, kind: str, number: int, send: Send) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, number: int, address: str, send: Send) -> None:
+        self.kind, self.address = kind, address
         self.conn_id = identifier("connection", kind, number)
+        self.trade: TradeSocket | None = None
         self.account = ""
         self.topics: dict[str, str] = {}
         """Uncategorised topic -> the name it was subscribed by."""
@@ -102,26 +109,31 @@ class Session:
 
 
 class Sessions:
-    """All sessions and lockstep clients of a server."""
+    """All sessions and lockstep clients of a server. `ask` puts a request to the exchange; `ack_s` is how long acks take."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
+    def __init__(self, exchange: Exchange, ask: Ask, ack_s: float = ACK_S) -> None:
+        self._exchange, self._ask, self._ack_s = exchange, ask, ack_s
         self.live: set[Session] = set()
         self.clients: dict[str, Client] = {}
         self.changed = asyncio.Condition()
         self._count = 0
 
-    async def serve(self, kind: str, receive: Receive, send: Send) -> None:
+    async def serve(self, kind: str, address: str, receive: Receive, send: Send) -> None:
         """One connection from accept to disconnect."""
         await receive()
         await send({"type": "websocket.accept"})
         self._count += 1
-        session = Session(kind, self._count, send)
+        session = Session(kind, self._count, address, send)
+        if kind == "trade":
+            factor = self._exchange.config.rate_factor
+            session.trade = TradeSocket(session.conn_id, address, self._exchange.gateway.keys, factor)
         self.live.add(session)
         writer = asyncio.create_task(session.drain())
         try:
             while (message := await receive())["type"] == "websocket.receive":
-                await self._operate(session, message.get("text") or (message.get("bytes") or b"").decode())
+                await self._operate(
+                    session, message.get("text") or (message.get("bytes") or b"").decode("utf-8", "replace")
+                )
         finally:
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
@@ -134,10 +146,14 @@ class Sessions:
                 session.client.session = None
             return
         for topic in session.topics:
-            self._drop(topic)
+            self._drop(session, topic)
 
-    def _drop(self, topic: str) -> None:
-        """Nobody listens to a public topic any more: stop producing it."""
+    def _drop(self, session: Session, topic: str) -> None:
+        """A session no longer listens; when nobody listens to a public topic any more, stop producing it."""
+        if topic in DCP_TOPICS:
+            if session.client is None:
+                self._exchange.deadman.left(session.account, DCP_TOPICS[topic], self._exchange.now)
+            return
         if topic in PRIVATE_TOPICS or any(topic in other.topics for other in self.live):
             return
         if not any(topic in client.topics for client in self.clients.values()):
@@ -150,7 +166,11 @@ class Sessions:
             session.push(_answer(session, {}, "", False, "error:invalid json"))
             return
         op = str(request.get("op", ""))
-        if op == "ping":
+        if op in ("auth", "subscribe", "unsubscribe"):
+            await asyncio.sleep(self._ack_s)
+        if session.trade is not None:
+            self._trade(session, session.trade, request, op)
+        elif op == "ping":
             session.push(self._pong(session, request))
         elif op == "auth" and session.kind == "private":
             self._auth(session, request)
@@ -166,29 +186,46 @@ class Sessions:
             return _ENCODE({"req_id": req_id, "op": "pong", "args": [now], "conn_id": session.conn_id}).decode()
         return _answer(session, request | {"req_id": req_id}, "ping", True, "pong")
 
+    def _trade(self, session: Session, trade: TradeSocket, request: dict[str, Any], op: str) -> None:
+        now_ms = self._exchange.now // NS_PER_MS
+        if op == "ping":
+            session.push(trade.pong(request, now_ms))
+        elif op == "auth":
+            session.push(trade.auth(request, now_ms))
+        else:
+            try:
+                asked = self._ask(trade.request(request, now_ms))
+            except RefusalError as refusal:
+                session.push(trade.refused(request, refusal))
+                return
+            asked.add_done_callback(
+                lambda done: None if done.cancelled() else session.push(trade.answer(request, done.result()))
+            )
+
     def _auth(self, session: Session, request: dict[str, Any]) -> None:
-        args = request.get("args")
-        if not isinstance(args, list) or len(args) < 3:
-            session.push(_answer(session, request, "auth", False, "Params Error"))
+        try:
+            key, expires, sign = auth_args(request)
+            now_ms = self._exchange.now // NS_PER_MS
+            spec = self._exchange.gateway.keys.session_spec(key, expires, sign, session.address, now_ms)
+        except RefusalError as refusal:
+            session.push(_answer(session, request, "auth", False, refusal.message))
             return
-        now = self._exchange.now // NS_PER_MS
-        account = self._exchange.keys.session_account(str(args[0]), str(args[1]), str(args[2]), now)
-        if account is None:
-            session.push(_answer(session, request, "auth", False, "Params Error"))
-            return
-        session.account = account
+        session.account = spec.name
         session.push(_answer(session, request, "auth", True, ""))
 
     async def _subscribe(self, session: Session, request: dict[str, Any], op: str) -> None:
-        topics = [str(topic) for topic in request.get("args") or []]
+        args = request.get("args")
+        topics = list(dict.fromkeys(str(topic) for topic in args)) if isinstance(args, list) else []
         if fault := self._fault(session, topics, op):
             session.push(_answer(session, request, op, False, fault))
             return
+        if session.kind == "public":
+            request.setdefault("req_id", "")
         session.push(_answer(session, request, op, True, ""))
         if op == "unsubscribe":
             for topic in topics:
-                session.topics.pop(_plain(topic), None)
-                self._drop(_plain(topic))
+                if session.topics.pop(_plain(topic), None) is not None:
+                    self._drop(session, _plain(topic))
             return
         markers = [topic for topic in topics if topic.startswith(MARKER)]
         for topic in topics:
@@ -201,9 +238,11 @@ class Sessions:
 
     def _fault(self, session: Session, topics: list[str], op: str) -> str:
         """Why the whole request is refused; empty when it is fine."""
+        if not topics:
+            return "error:args must be a list of topics"
         for topic in topics:
             plain = _plain(topic)
-            private = plain in PRIVATE_TOPICS or topic.startswith("dcp.")
+            private = plain in PRIVATE_TOPICS or topic in DCP_TOPICS
             if topic.startswith(MARKER + "."):
                 if len(topic.split(".")) != 4 or not topic.rpartition(".")[2].isdigit():
                     return f"error:expected sim.instant.<client>.<cursor>,topic:{topic}"
@@ -225,6 +264,9 @@ class Sessions:
             self._exchange.watch(topic)
             if late is not None and not quiet:
                 session.push(late)
+        elif plain in DCP_TOPICS:
+            if not quiet:
+                self._exchange.deadman.joined(session.account, DCP_TOPICS[plain])
         else:
             self._exchange.listening |= {plain}
         session.topics[plain] = topic

@@ -14,6 +14,8 @@ class AccountState(msgspec.Struct, kw_only=True):
     wallet: int
     realised: int
     positions: list[Position]
+    margin_mode: str = "REGULAR_MARGIN"
+    dcp_s: dict[str, int] = {}
 
 
 class Changes(msgspec.Struct):

@@ -8,6 +8,7 @@ from typing import Any
 
 from sim import stops
 from sim.account import Account, fee_of
+from sim.chance import identifier
 from sim.desk import protected
 from sim.margin import margin_of
 from sim.market import Market
@@ -24,6 +25,36 @@ BATCH = 500
 
 
 def create(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
+    order = _checked(venue, account, params)
+    order.number, order.order_id = venue.desk.new_order_id()
+    venue.desk.place(order, venue.now)
+    return {"orderId": order.order_id, "orderLinkId": order.link_id}
+
+
+def pre_check(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
+    """What the order would do to the account's margin rates (1e-4); nothing is placed."""
+    if text(params, "triggerPrice"):
+        raise RefusalError(10001, "params error: conditional orders are not supported")
+    if account.margin_mode == "ISOLATED_MARGIN":
+        raise RefusalError(10001, "params error: isolated margin is not supported")
+    order = _checked(venue, account, params)
+    before, after = margin_of(account, venue.markets), margin_of(account, venue.markets, order)
+    return {
+        "orderId": identifier(venue.incarnation, "pre-check", venue.now, order.link_id),
+        "orderLinkId": order.link_id,
+        "preImrE4": _rate_e4(before.initial, before.balance),
+        "preMmrE4": _rate_e4(before.maintenance, before.balance),
+        "postImrE4": _rate_e4(after.initial, after.balance),
+        "postMmrE4": _rate_e4(after.maintenance, after.balance),
+    }
+
+
+def _rate_e4(part: int, whole: int) -> int:
+    return part * 10_000 // max(1, whole)
+
+
+def _checked(venue: Venue, account: Account, params: Params) -> Order:
+    """The order that is asked for, fit to be placed but for its number. Raises RefusalError."""
     linear(params)
     market = market_of(venue.markets, params)
     order = _order(venue, account, market, params)
@@ -34,9 +65,7 @@ def create(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
     _check_size(market, order)
     if not order.reduce_only and not order.trigger_ticks:
         _check_margin(venue, account, market, order)
-    order.number, order.order_id = venue.desk.new_order_id()
-    venue.desk.place(order, venue.now)
-    return {"orderId": order.order_id, "orderLinkId": order.link_id}
+    return order
 
 
 def _order(venue: Venue, account: Account, market: Market, params: Params) -> Order:
@@ -279,8 +308,21 @@ def trading_stop(venue: Venue, account: Account, params: Params) -> dict[str, An
     return {}
 
 
+def set_margin_mode(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
+    mode = text(params, "setMarginMode")
+    if mode not in ("ISOLATED_MARGIN", "REGULAR_MARGIN"):
+        raise RefusalError(10001, "params error: setMarginMode invalid, the simulator has isolated and regular margin")
+    if mode == account.margin_mode:
+        raise RefusalError(110026, "Margin mode is not modified")
+    account.margin_mode = mode
+    venue.desk.touch_account(account)
+    return {"reasons": []}
+
+
 ROUTES = {
     ("POST", "/v5/order/create"): create,
+    ("POST", "/v5/order/pre-check"): pre_check,
+    ("POST", "/v5/account/set-margin-mode"): set_margin_mode,
     ("POST", "/v5/order/amend"): amend,
     ("POST", "/v5/order/cancel"): cancel,
     ("POST", "/v5/order/cancel-all"): cancel_all,

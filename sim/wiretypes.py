@@ -10,6 +10,7 @@ class WireRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `request_id` (`<client>-<number>`, the cdn-request-id header) decides the seeded latency; without one the content does.
     `account` names an account that needs no signature: the in-process user of a backtest. Empty on the wire.
+    `session_key` is the API key a trade socket is authenticated with; `address` is where the request came from.
     """
 
     method: str
@@ -20,6 +21,8 @@ class WireRequest(msgspec.Struct, frozen=True, kw_only=True):
     client: str = ""
     request_id: str = ""
     account: str = ""
+    session_key: str = ""
+    address: str = ""
 
 
 class WireReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,4 +64,3 @@ class RefusalError(Exception):
         self.code = code
         self.message = message
         self.status = status
-        self.headers: dict[str, str] = {}

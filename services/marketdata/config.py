@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from libs.common.values import LINEAR, category_of, venue_name
-
 NS_PER_MS = 1_000_000
 
 INTERVALS: dict[str, tuple[int, str]] = {
@@ -28,7 +26,7 @@ class MarketdataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Settings of the marketdata service. Spans are ms unless the name says otherwise."""
 
     symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT")
-    """Perpetuals by the venue's name; a spot pair ends in -SPOT."""
+    category: str = "linear"
     depth: int = 50
     """Order book topic: 50, 200 or 1000 levels."""
     levels: int = 5
@@ -94,12 +92,11 @@ class MarketdataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         """Declared cadence of a symbol, ms."""
         return self.cadence_by_symbol.get(symbol, self.cadence_ms)
 
-    def topics(self, category: str = LINEAR) -> tuple[str, ...]:
-        """Public WebSocket topics to subscribe, all of one category."""
+    def topics(self) -> tuple[str, ...]:
+        """Public WebSocket topics to subscribe, all of them."""
         base = INTERVALS[min(self.intervals, key=lambda name: INTERVALS[name][0])][1]
         kinds = (f"orderbook.{self.depth}", "publicTrade", "tickers", f"kline.{base}")
-        names = [venue_name(symbol) for symbol in self.symbols if category_of(symbol) == category]
-        return tuple(f"{kind}.{name}" for name in names for kind in kinds)
+        return tuple(f"{kind}.{symbol}" for symbol in self.symbols for kind in kinds)
 
 
 def venue_code(span_ns: int) -> str:

@@ -84,12 +84,6 @@ def test_the_eleventh_order_of_a_second_is_too_many(exchange: Exchange) -> None:
     assert answer(exchange, request)[1]["retCode"] == 10001
 
 
-def test_a_key_without_order_permission_cannot_write() -> None:
-    exchange = Exchange(SimConfig(), ScriptedTape(), 7, [AccountSpec(permissions=("Position",))])
-    assert answer(exchange, signed("POST", "/v5/order/cancel", "{}"))[1]["retCode"] == 10005
-    assert answer(exchange, signed("GET", "/v5/user/query-api"))[1]["result"]["readOnly"] == 1
-
-
 def test_two_keys_open_one_account() -> None:
     exchange = Exchange(
         SimConfig(), ScriptedTape(), 7, [AccountSpec(account="main"), AccountSpec(key="b", account="main")]

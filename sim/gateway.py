@@ -1,0 +1,74 @@
+"""The door of the exchange: who asks, may they, how often, and whose handler answers.
+
+Everything that leads to an answer without touching a market is decided here, in the order Bybit decides it: route, headers,
+key, clock, signature, address, expiry, permission, rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sim import accountapi, assetapi, batchapi, dcpapi, keyapi, publicapi, tradeapi
+from sim.account import Account, AccountSpec
+from sim.auth import Keyring, permit
+from sim.params import Params, params_of, text
+from sim.rates import Rates
+from sim.venue import Venue
+from sim.wiretypes import RefusalError, WireRequest
+
+Handler = Callable[[Venue, Account, Params], dict[str, Any]]
+Body = dict[str, Any]
+PRIVATE: dict[tuple[str, str], Handler] = {**accountapi.ROUTES, **assetapi.ROUTES, **dcpapi.ROUTES, **tradeapi.ROUTES}
+QUERY_API = ("GET", "/v5/user/query-api")
+TOO_MANY = "Too many visits. Exceeded the API Rate Limit."
+
+
+class Gateway:
+    """See the module. `factor`: Bybit's default limits times this."""
+
+    def __init__(self, venue: Venue, accounts: dict[str, Account], specs: Iterable[AccountSpec], factor: int) -> None:
+        self._venue, self._accounts = venue, accounts
+        self.keys, self._rates = Keyring(specs), Rates(factor)
+
+    def handle(self, request: WireRequest, arrived_ms: int) -> tuple[int, Body, dict[str, str]]:
+        """(status, envelope without time, headers) for a request that arrived at that time."""
+        headers: dict[str, str] = {}
+        try:
+            result, ext = self._route(request, arrived_ms, headers)
+            return 200, {"retCode": 0, "retMsg": "OK", "result": result, "retExtInfo": ext}, headers
+        except RefusalError as refusal:
+            body = {"retCode": refusal.code, "retMsg": refusal.message, "result": {}, "retExtInfo": {}}
+            return refusal.status, body, headers
+
+    def _route(self, request: WireRequest, arrived_ms: int, headers: dict[str, str]) -> tuple[Body, Body]:
+        route = (request.method, request.path)
+        if (public := publicapi.ROUTES.get(route)) is not None:
+            return public(self._venue, params_of(request)), {}
+        if route not in PRIVATE and route not in batchapi.ROUTES and route != QUERY_API:
+            raise RefusalError(10017, f"Route not found: {request.method} {request.path}", status=404)
+        spec = AccountSpec(key=request.account) if request.account else self.keys.spec_of(request, arrived_ms)
+        account = self._accounts[spec.name]
+        params = params_of(request)
+        permit(spec, request, params)
+        if route in batchapi.ROUTES:
+            return self._batch(route, account, params, headers)
+        if not self._rates.take(account.uid, request.path, text(params, "category"), self._now_ms, headers):
+            raise RefusalError(10006, TOO_MANY)
+        if route == QUERY_API:
+            return keyapi.query_api(spec, request.address, arrived_ms), {}
+        return PRIVATE[route](self._venue, account, params), {}
+
+    def _batch(
+        self, route: tuple[str, str], account: Account, params: Params, headers: dict[str, str]
+    ) -> tuple[Body, Body]:
+        """Each order costs one of the batch's own bucket; those over the limit fail, the others go through."""
+        orders = batchapi.orders_of(params)
+        granted = self._rates.take(
+            account.uid, route[1], text(params, "category"), self._now_ms, headers, cost=len(orders)
+        )
+        return batchapi.run(batchapi.ROUTES[route], self._venue, account, orders, granted, TOO_MANY)
+
+    @property
+    def _now_ms(self) -> int:
+        return self._venue.now // 1_000_000
