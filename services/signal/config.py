@@ -1,7 +1,7 @@
 """[signal]: which strategies run, on what, and with which priors. `[signal.strategies.<name>]` adds one.
 
 The table's name is the strategy's name in every event. Its `kind` is a shipped strategy (`threshold`, `trend`,
-`mean_reversion`, `ml_momentum`; left out: the name itself) or `module:Class` of your own. What a table leaves out is the class's default.
+`mean_reversion`, `funding_arb`, `ml_momentum`; left out: the name itself) or `module:Class` of your own. What a table leaves out is the class's default.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ from libs.common.events import (
     ModelRollback,
     ModelRolledBack,
     Purpose,
+    Reference,
     Resumed,
     Signal,
     StrategyFailed,
@@ -97,20 +98,22 @@ class SignalCore(Core):
         self.state = SignalState()
         self._warmup = {name: strategy.warmup_bars for name, strategy in self.strategies.items()}
         self._by_candle: dict[tuple[str, int], list[str]] = {}
-        self._by_tick: dict[str, list[str]] = {}
+        self._within_candle: dict[tuple[type[Event], str], list[str]] = {}
         for name, strategy in self.strategies.items():
             for symbol in strategy.symbols:
                 self.state.features[f"{name}|{symbol}"] = features(strategy.windows)
                 self._by_candle.setdefault((symbol, strategy.interval_ms), []).append(name)
                 if type(strategy).on_tick is not Strategy.on_tick:
-                    self._by_tick.setdefault(symbol, []).append(name)
+                    self._within_candle.setdefault((Tick, symbol), []).append(name)
+                if type(strategy).on_reference is not Strategy.on_reference:
+                    self._within_candle.setdefault((Reference, symbol), []).append(name)
 
     def evolve(self, record: Record) -> None:
         state, body = self.state, record.body
         match body:
-            case Tick():
-                for name in self._by_tick.get(body.symbol, ()):
-                    self._tick(name, body)
+            case Tick() | Reference():
+                for name in self._within_candle.get((type(body), body.symbol), ()):
+                    self._moved(name, body)
             case Bar():
                 for name in self._by_candle.get((body.symbol, body.interval_ms), ()):
                     self._bar(name, body, record.at)
@@ -153,7 +156,7 @@ class SignalCore(Core):
 
     def decide(self, record: Record) -> Iterator[Event]:
         body = record.body
-        if isinstance(body, Bar | Tick):
+        if isinstance(body, Bar | Tick | Reference):
             yield from [*self.state.failures, *self.state.measured, *self.state.pending]
         elif isinstance(body, ModelPromote | ModelRollback):
             yield from self.serving.answers(self.state.serving, body, record.at, is_repeated=self.state.is_repeated)
@@ -203,20 +206,24 @@ class SignalCore(Core):
             for symbol in strategy.symbols:
                 self._publish(f"{name}|{symbol}", repeat=symbol == bar.symbol)
 
-    def _tick(self, name: str, tick: Tick) -> None:
-        known = self.state.features[f"{name}|{tick.symbol}"]
+    def _moved(self, name: str, market: Tick | Reference) -> None:
+        """The market moved within a candle."""
+        known = self.state.features[f"{name}|{market.symbol}"]
         strategy = self.strategies[name]
         if name in self.state.failed or known.count < self._warmup[name]:
             return
         try:
-            forecast = strategy.on_tick(tick, known)
+            if isinstance(market, Tick):
+                forecast = strategy.on_tick(market, known)
+            else:
+                forecast = strategy.on_reference(market, known)
             if forecast is None:
                 return
-            self._stand(name, tick.symbol, forecast)
+            self._stand(name, market.symbol, forecast)
         except Exception as e:  # noqa: BLE001  # as in _bar
             self._fail(name, e)
             return
-        self._publish(f"{name}|{forecast.symbol or tick.symbol}", repeat=False)
+        self._publish(f"{name}|{forecast.symbol or market.symbol}", repeat=False)
 
     def _fail(self, name: str, error: Exception) -> None:
         text = f"{type(error).__name__}: {error}"[:_LONGEST_TEXT]
@@ -244,6 +251,7 @@ class SignalCore(Core):
             stop_distance=max(1, math.ceil(forecast.stop_distance / float(tick_size))) * tick_size,
             horizon_ms=forecast.horizon_ms,
             score=quantised(forecast.score),
+            hedge=forecast.hedge,
             model=model.id if (model := self.strategies[name].model) is not None else "",
         )
 

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from libs.common.errors import UsageError
-from libs.common.events import Bar, Tick
+from libs.common.events import Bar, Reference, Tick
 from services.signal.config import INTERVALS_MS, StrategyConfig
 from services.signal.features import Features, Windows
 from services.signal.model import Model
@@ -29,6 +29,7 @@ SHIPPED = {
     "threshold": "services.signal.strategies.threshold:Threshold",
     "trend": "services.signal.strategies.trend:Trend",
     "mean_reversion": "services.signal.strategies.mean_reversion:MeanReversion",
+    "funding_arb": "services.signal.strategies.funding_arb:FundingArb",
     "ml_momentum": "services.signal.strategies.ml_momentum:MlMomentum",
 }
 
@@ -38,7 +39,8 @@ class Forecast(msgspec.Struct, frozen=True, gc=False):
 
     `target`: wanted exposure in [-1, 1], 0 flat. `p`: prior probability that the trade wins; `payoff`: average win over
     average loss; `stop_distance`: price units at which the trade is wrong; the three feed the Kelly sizing of risk.
-    `horizon_ms`: how long the forecast is good for. `symbol`: empty for that of the bar or tick.
+    `horizon_ms`: how long the forecast is good for. `symbol`: empty for that of the bar or tick. `hedge`: the symbol held
+    against it on the other side, same quantity, for an arbitrage; both legs or none.
     """
 
     target: float
@@ -48,6 +50,7 @@ class Forecast(msgspec.Struct, frozen=True, gc=False):
     horizon_ms: int
     score: float = 0.0
     symbol: str = ""
+    hedge: str = ""
 
 
 class Empty(msgspec.Struct):
@@ -102,6 +105,10 @@ class Strategy:
 
     def on_tick(self, tick: Tick, features: Features) -> Forecast | None:
         """The market moved within a candle; `features` are those of the last closed one."""
+        return None
+
+    def on_reference(self, reference: Reference, features: Features) -> Forecast | None:
+        """Mark price or funding moved; `features` are those of the last closed candle."""
         return None
 
     def forecast(
