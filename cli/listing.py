@@ -13,6 +13,7 @@ from cli.context import DEFAULT, Ctx, Format, RunDir
 from cli.output import print_json, print_rows, utc
 from cli.sources import open_source
 from libs.common.errors import HaltedError
+from libs.common.events import Halted
 
 Limit = Annotated[int, Parameter(name=["--limit", "-n"], help="The newest so many; 0 for all.")]
 Symbol = Annotated[str | None, Parameter(help="This symbol only.")]
@@ -28,8 +29,9 @@ def status(*, output: Format = "table", run_dir: RunDir = None, ctx: Ctx = DEFAU
         services = views.health_rows(source)
         counts = source.lengths()
     halts = [
-        {"scope": scope, "reason": str(record.body.reason), "id": record.id, "at": record.at}  # type: ignore[attr-defined]
-        for scope, record in modes.open_halts.items()
+        {"scope": halt.scope, "reason": str(halt.reason), "id": record.id, "at": record.at}
+        for record in modes.open_halts.values()
+        if isinstance(halt := record.body, Halted)
     ]
     if output == "csv":
         print_rows(services, ("service", "at", "heartbeats", "order_ack_p95_ms", "api_errors", "gap"), output)

@@ -34,8 +34,11 @@ VERBS: tuple[tuple[str, str, str, str], ...] = (
     ("runs", "cli.listing:runs", LOOK, "Runs kept on this machine."),
     ("doctor", "cli.doctor:doctor", LOOK, "Check the environment, the settings and the bus."),
     ("halt", "cli.act:halt", ACT, "Stop taking risk at once."),
+    ("pause", "cli.act:pause", ACT, "No entries until resumed; exits go on."),
     ("resume", "cli.act:resume", ACT, "Take responsibility for a halt and go on."),
     ("flatten", "cli.act:flatten", ACT, "Close every position and cancel every order."),
+    ("upgrade", "cli.stage:upgrade", ACT, "Open a window in which services may run on different code."),
+    ("audit", "cli.audit:audit", HISTORY, "Who did what, when and why, and what came of it."),
     ("replay", "cli.rerun:replay", HISTORY, "Run the cores again on a recorded run; compare every byte; ask what if."),
     ("incident", "cli.incident:incident", HISTORY, "One halt told whole, for whoever is called and for the file."),
     ("why", "cli.why:why", HISTORY, "The causal chain of an order or any event."),
@@ -64,6 +67,31 @@ GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = (
             ("promote", "cli.models:promote", "Let a running strategy serve another model."),
             ("rollback", "cli.models:rollback", "Back to the model before."),
         ),
+    ),
+    (
+        "limit",
+        "The limits in force: show, set.",
+        ACT,
+        (
+            ("show", "cli.limit:show", "Every limit, what was last measured, who set it and why."),
+            ("set", "cli.limit:set_", "Move one limit."),
+        ),
+    ),
+    (
+        "stage",
+        "How much of the account is at stake: status, promote, demote.",
+        ACT,
+        (
+            ("status", "cli.stage:status", "The stage, and every change of it."),
+            ("promote", "cli.stage:promote", "One stage up."),
+            ("demote", "cli.stage:demote", "One stage down."),
+        ),
+    ),
+    (
+        "operator",
+        "Who may sign: keygen.",
+        ACT,
+        (("keygen", "cli.operator:keygen", "A fresh key pair of an operator."),),
     ),
     (
         "config",

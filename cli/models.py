@@ -91,7 +91,7 @@ def rollback(
 
 
 def _send(ctx: Context, run_dir: Path | None, operator: str | None, key: Path | None, command: Any) -> int:
-    from cli.act import Desk
+    from cli.desk import Desk
     from libs.common.errors import TidegateError, UsageError
     from libs.common.events import ModelRefused
 

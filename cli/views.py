@@ -31,7 +31,7 @@ BOOK = "book"
 
 
 class Modes:
-    """The mode of every scope, and the halts that nobody resumed yet."""
+    """The mode of every scope, and the halts that nobody resumed yet (several may hold one scope), by scope/reason."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.scopes: dict[str, Mode] = {BOOK: Mode.HALTED}  # a book is born halted
@@ -41,14 +41,14 @@ class Modes:
 
     def _learn(self, record: Record) -> None:
         match record.body:
-            case Halted(scope=scope, mode=mode):
+            case Halted(scope=scope, mode=mode, reason=reason):
                 self.scopes[scope] = mode
-                self.open_halts[scope] = record
+                self.open_halts[f"{scope}/{reason}"] = record
             case ModeChanged(scope=scope, new=new):
                 self.scopes[scope] = new
-            case Resumed(scope=scope):
-                self.scopes[scope] = Mode.NORMAL
-                self.open_halts.pop(scope, None)
+            case Resumed(scope=scope, mode=mode, halt_id=halt_id):
+                self.scopes[scope] = mode
+                self.open_halts = {key: halt for key, halt in self.open_halts.items() if halt.id != halt_id}
 
     @property
     def worst(self) -> Mode:

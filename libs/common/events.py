@@ -350,6 +350,9 @@ class Resumed(Event, frozen=True, kw_only=True):
     rebased: tuple[Rebase, ...] = ()
     mode: Mode = Mode.NORMAL
     """Of the scope, after it: worse than NORMAL while another halt of the same scope stands."""
+    requested_by: str = ""
+    """The first of the two operators where two had to sign."""
+    why: str = ""
 
 
 class CommandRefused(Event, frozen=True, kw_only=True):
@@ -400,12 +403,36 @@ class LimitChanged(Event, frozen=True, kw_only=True):
     version: int
     limits: dict[str, Decimal]
     operator: str = ""
+    """Who signed last; `file` for what the settings file seeds or tightens."""
+    changed: tuple[Rebase, ...] = ()
+    """What differs from the version before, old and new."""
+    requested_by: str = ""
+    """The first of the two operators where two had to sign."""
+    why: str = ""
+
+
+class LooserLimitsIgnored(Event, frozen=True, kw_only=True):
+    """The settings file now names looser limits than those in force (`old`: in force, `new`: in the file). They stay as they
+    are: raising one is an operator's signed command."""
+
+    ignored: tuple[Rebase, ...]
 
 
 class StageChanged(Event, frozen=True, kw_only=True):
     stage: str
     share: Decimal
     operator: str = ""
+    requested_by: str = ""
+    why: str = ""
+
+
+class UpgradeOpened(Event, frozen=True, kw_only=True):
+    """Until then services may run on different code or settings (a rolling upgrade); afterwards a difference halts."""
+
+    until_at: int
+    operator: str
+    requested_by: str = ""
+    why: str = ""
 
 
 class ModelBlocked(Event, frozen=True, kw_only=True):
@@ -599,14 +626,19 @@ class FlatConfirmed(Event, frozen=True, kw_only=True):
 # --- {book}: operators ----------------------------------------------------------------------------------------------------
 
 
-class Command(Event, frozen=True, kw_only=True):
-    """What every operator's command carries. `seal`: Ed25519 (hex) over `seal.sealed_bytes(command)`."""
+class Command(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """What every operator's command carries. `seal`: Ed25519 (hex) over `seal.sealed_bytes(command)`.
+
+    Defaults are left out of the bytes, so that a field added later does not break the seal of a command without it.
+    """
 
     operator: str
     nonce: str
     expires_at: int
     key_id: str = ""
     seal: str = ""
+    reason: str = ""
+    """Why, in the operator's words; kept for the audit."""
 
 
 class HaltRequested(Command, frozen=True, kw_only=True):
@@ -620,14 +652,13 @@ class ResumeRequested(Command, frozen=True, kw_only=True):
 
 
 class FlattenRequested(Command, frozen=True, kw_only=True):
-    reason: str = ""
+    """Close every position, then stay halted."""
 
 
 class PauseRequested(Command, frozen=True, kw_only=True):
     """No entries of `scope` until resumed; exits go on."""
 
     scope: str = "book"
-    reason: str = ""
 
 
 class LimitChange(Command, frozen=True, kw_only=True):
@@ -637,6 +668,12 @@ class LimitChange(Command, frozen=True, kw_only=True):
 
 class StageChange(Command, frozen=True, kw_only=True):
     stage: str
+
+
+class UpgradeWindow(Command, frozen=True, kw_only=True):
+    """Let services run on different code or settings for so long: a rolling upgrade."""
+
+    minutes: int
 
 
 class ModelPromote(Command, frozen=True, kw_only=True):

@@ -21,6 +21,8 @@ def conditions(state: State, config: MonitorConfig) -> dict[str, Alert]:
     _services(state, config, found)
     _losses(state, config, found)
     _orders(state, config, found)
+    if state.looser_at and _ms(state.now - state.looser_at) <= config.foreign_quiet_ms:
+        found["looser_limits"] = Alert(TICKET, f"the settings file is looser and ignored: {state.looser}")
     for name, symbol in state.symbols.items():
         if symbol.down:
             found[f"feed:{name}"] = Alert(TICKET, f"no market data for {name}: {symbol.down}")

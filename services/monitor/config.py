@@ -21,7 +21,7 @@ class MonitorConfig(msgspec.Struct, frozen=True, kw_only=True):
     overdue_ms: int = 30_000
     """A submitted order without an answer is announced after this."""
     foreign_quiet_ms: int = 600_000
-    """A foreign order's alert is cleared when none came for this long."""
+    """A foreign order's alert (and that of ignored limits) is cleared when none came for this long."""
     archive: bool = True
     archive_poll_ms: int = 500
     archive_flush_ms: int = 5_000

@@ -158,6 +158,11 @@ def _foreign_order(state: State, record: Record, body: e.ForeignOrder) -> None:
     state.foreign = f"{body.side.value} {body.qty} {body.symbol} ({body.order_id})"
 
 
+def _looser_limits(state: State, record: Record, body: e.LooserLimitsIgnored) -> None:
+    state.looser_at = record.at
+    state.looser = ", ".join(f"{move.name} {move.new} (in force: {move.old})" for move in body.ignored)
+
+
 def _flat_confirmed(state: State, record: Record, _body: e.FlatConfirmed) -> None:
     state.flat_at = record.at
 
@@ -292,6 +297,7 @@ LEARN: dict[type[e.Event], Callable[[State, Record, Any], None]] = {
     e.Reconciled: _reconciled,
     e.Mismatch: _mismatch,
     e.ForeignOrder: _foreign_order,
+    e.LooserLimitsIgnored: _looser_limits,
     e.FlatConfirmed: _flat_confirmed,
     e.Halted: _halted,
     e.ModeChanged: _mode_changed,

@@ -174,6 +174,9 @@ class State(msgspec.Struct):
     mismatch: str = ""
     foreign_at: int = 0
     foreign: str = ""
+    looser_at: int = 0
+    looser: str = ""
+    """What of the settings file risk ignored at its last start."""
     flat_at: int = 0
     venue_open_orders: int = 0
     counters: Counters = msgspec.field(default_factory=Counters)

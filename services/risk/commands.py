@@ -1,4 +1,8 @@
-"""What operators ask for. Going down needs no key; whatever raises risk needs a valid seal, in live stages two operators."""
+"""What operators ask for. Going down needs no key; whatever raises risk needs a valid seal, in live stages two operators'.
+
+The first of two seals is kept by the CommandRefused SECOND_OPERATOR that answers it, until it expires; the command that a
+second operator seals about the same subject is obeyed and names both.
+"""
 
 from __future__ import annotations
 
@@ -22,24 +26,35 @@ from libs.common.events import (
     ResumeRequested,
     StageChange,
     StageChanged,
+    UpgradeOpened,
+    UpgradeWindow,
 )
-from services.risk import halts, modes
-from services.risk.config import LIVE_STAGES, STAGE_SHARES, Limits, RiskConfig
+from services.risk import halts, limitfile, modes
+from services.risk.config import LIVE_STAGES, STAGE_SHARES, RiskConfig
 from services.risk.modes import scope_mode, worst
-from services.risk.state import BOOK, RiskState
+from services.risk.state import BOOK, MINUTE_NS, RiskState, Signature
 from services.risk.valuation import marked
 
 NONCES_KEPT = 1000
 OPEN_SUBJECTS = 32
+LONGEST_NS = 24 * 60 * MINUTE_NS
+"""A seal may be good for a day at most: so long its nonce is remembered at least."""
+LONGEST_WINDOW_MIN = 120
 
 
 def on_command(state: RiskState, event: Command) -> None:
-    """Remember the nonce, so that no command counts twice."""
+    """Remember the nonce while its seal could be shown again, so that no command counts twice."""
     state.subject = subject_of(event)
     state.is_replayed = event.nonce in state.nonces
-    if not state.is_replayed:
-        state.nonces.append(event.nonce)
-        del state.nonces[:-NONCES_KEPT]
+    if state.is_replayed:
+        return
+    state.nonces[event.nonce] = event.expires_at
+    spare = len(state.nonces) - NONCES_KEPT
+    for nonce in [n for n, until in state.nonces.items() if until <= state.now or until > state.now + LONGEST_NS]:
+        if spare <= 0:
+            break
+        del state.nonces[nonce]
+        spare -= 1
 
 
 def decided(state: RiskState, config: RiskConfig, event: Command) -> Iterator[Event]:
@@ -57,16 +72,21 @@ def decided(state: RiskState, config: RiskConfig, event: Command) -> Iterator[Ev
         case ResumeRequested():
             yield from _resume(state, config, event)
         case LimitChange():
-            yield from _limit(state, config, event)
+            yield _limit(state, config, event)
         case StageChange():
-            yield from _stage(state, config, event)
+            yield _stage(state, config, event)
+        case UpgradeWindow():
+            yield _upgrade(state, config, event)
         case _:  # models are signal's to answer
             return
 
 
 def on_obeyed(state: RiskState) -> None:
-    """A limit, stage or halt changed: signatures for it are used up."""
+    """A limit, stage, window or halt changed: signatures for it are used up."""
     state.signatures.pop(state.subject, None)
+
+
+# --- down ------------------------------------------------------------------------------------------------------------
 
 
 def _down(
@@ -96,6 +116,9 @@ def _is_scope(state: RiskState, config: RiskConfig, scope: str) -> bool:
     )
 
 
+# --- up --------------------------------------------------------------------------------------------------------------
+
+
 def _resume(state: RiskState, config: RiskConfig, event: ResumeRequested) -> Iterator[Event]:
     block = modes.halt_named(state, event.halt_id)
     refusal = _unsigned(state, config, event)
@@ -109,56 +132,97 @@ def _resume(state: RiskState, config: RiskConfig, event: ResumeRequested) -> Ite
     if refusal is not None or block is None:
         yield _refuse(event, refusal or "UNKNOWN_HALT")
         return
-    yield modes.resumption(state, block, event.operator)
+    resumed = modes.resumption(state, block, event.operator)
+    yield msgspec.structs.replace(resumed, requested_by=_first(state, event), why=event.reason)
     yield marked(state)
 
 
-def _limit(state: RiskState, config: RiskConfig, event: LimitChange) -> Iterator[Event]:
+def _limit(state: RiskState, config: RiskConfig, event: LimitChange) -> Event:
+    """Lowering needs one operator; raising is what two are for in live stages."""
     refusal = _unsigned(state, config, event)
-    if refusal is None and event.name not in Limits.__struct_fields__:
-        refusal = "UNKNOWN_LIMIT"
-    if refusal is None and not (event.value.is_finite() and event.value >= 0):
-        refusal = "VALUE"
-    refusal = refusal or _alone(state, event)
+    limits, problem = limitfile.moved(state.limits, event.name, event.value)
+    refusal = refusal or problem
+    if refusal is None and limitfile.is_looser(event.name, getattr(state.limits, event.name), event.value):
+        refusal = _alone(state, event)
     if refusal is not None:
-        yield _refuse(event, refusal)
-        return
-    values = msgspec.structs.asdict(state.limits) | {event.name: event.value}
-    yield LimitChanged(version=state.limits_version + 1, limits=values, operator=event.operator)
+        return _refuse(event, refusal)
+    return LimitChanged(
+        version=state.limits_version + 1,
+        limits=msgspec.structs.asdict(limits),
+        operator=event.operator,
+        changed=limitfile.differences(state.limits, limits),
+        requested_by=_first(state, event),
+        why=event.reason,
+    )
 
 
-def _stage(state: RiskState, config: RiskConfig, event: StageChange) -> Iterator[Event]:
+def _stage(state: RiskState, config: RiskConfig, event: StageChange) -> Event:
+    """Down or sideways is one operator's; up into real money needs the evidence of the stage before, which nothing computes yet."""
     refusal = _unsigned(state, config, event)
-    if refusal is None and event.stage not in STAGE_SHARES:
+    ladder = list(STAGE_SHARES)
+    if refusal is None and event.stage not in ladder:
         refusal = "UNKNOWN_STAGE"
-    live = state.stage in LIVE_STAGES or event.stage in LIVE_STAGES
-    refusal = refusal or _alone(state, event, is_live=live)
+    if refusal is None and event.stage in LIVE_STAGES and ladder.index(event.stage) > ladder.index(state.stage):
+        refusal = "NO_EVIDENCE"
     if refusal is not None:
-        yield _refuse(event, refusal)
-        return
-    yield StageChanged(stage=event.stage, share=STAGE_SHARES[event.stage], operator=event.operator)
+        return _refuse(event, refusal)
+    return StageChanged(stage=event.stage, share=STAGE_SHARES[event.stage], operator=event.operator, why=event.reason)
+
+
+def _upgrade(state: RiskState, config: RiskConfig, event: UpgradeWindow) -> Event:
+    """A window in which peers may differ, from now on. The newest one counts, so that a window can be cut short."""
+    refusal = _unsigned(state, config, event)
+    if refusal is None and not 0 <= event.minutes <= LONGEST_WINDOW_MIN:
+        refusal = "VALUE"
+    if refusal is None and event.minutes:
+        refusal = _alone(state, event)
+    if refusal is not None:
+        return _refuse(event, refusal)
+    return UpgradeOpened(
+        until_at=state.now + event.minutes * MINUTE_NS,
+        operator=event.operator,
+        requested_by=_first(state, event),
+        why=event.reason,
+    )
+
+
+# --- seals -----------------------------------------------------------------------------------------------------------
 
 
 def _unsigned(state: RiskState, config: RiskConfig, event: Command) -> str | None:
     """Why the command's seal does not count; None when it does."""
     if event.expires_at <= state.now:
         return "EXPIRED"
+    if event.expires_at > state.now + LONGEST_NS:
+        return "EXPIRY_TOO_FAR"
     key = config.operator_keys.get(event.operator, "")
     return None if key and seal.verify(key, event) else "SEAL"
 
 
-def _alone(state: RiskState, event: Command, *, is_live: bool | None = None) -> str | None:
+def _alone(state: RiskState, event: Command) -> str | None:
     """In live stages the first operator's seal is kept, and a second operator's makes it so."""
-    if not (state.stage in LIVE_STAGES if is_live is None else is_live):
+    if state.stage not in LIVE_STAGES:
         return None
+    return None if _first(state, event) else "SECOND_OPERATOR"
+
+
+def _first(state: RiskState, event: Command) -> str:
+    """Another operator who sealed this subject before, while that seal is good; "" for nobody."""
     first = state.signatures.get(subject_of(event))
-    return None if first is not None and first != event.operator else "SECOND_OPERATOR"
+    return (
+        first.operator
+        if first is not None and first.expires_at > state.now and first.operator != event.operator
+        else ""
+    )
 
 
 def on_refused(state: RiskState, event: CommandRefused) -> None:
     """Keep the first of two signatures: the refusal that asks for the second is what records it."""
     if event.reason == "SECOND_OPERATOR" and state.subject:
-        state.signatures.setdefault(state.subject, event.operator)
+        kept = state.signatures.get(state.subject)
+        if kept is None or kept.expires_at <= state.now:
+            state.signatures.pop(state.subject, None)
+            state.signatures[state.subject] = Signature(event.operator, state.nonces.get(event.nonce, 0))
         while len(state.signatures) > OPEN_SUBJECTS:
             del state.signatures[next(iter(state.signatures))]
 
@@ -169,9 +233,11 @@ def subject_of(event: Command) -> str:
         case ResumeRequested(halt_id=halt_id):
             return f"resume {halt_id}"
         case LimitChange(name=name, value=value):
-            return f"limit {name} {value}"
+            return f"limit {name} {value.normalize()}" if value.is_finite() else ""
         case StageChange(stage=stage):
             return f"stage {stage}"
+        case UpgradeWindow(minutes=minutes):
+            return f"upgrade {minutes}"
         case _:
             return ""
 

@@ -8,6 +8,8 @@ import msgspec
 
 from libs.common.events import TimeInForce
 
+NARROWEST_EXIT = Decimal("0.001")
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Every number that can refuse or halt. Smaller is tighter for each of them. Names are those of `Reason`.
@@ -53,6 +55,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             value: Decimal = getattr(self, name)
             if not value.is_finite() or value < 0:
                 raise ValueError(f"{name}: expected a number of 0 or more, was {value}")
+        if self.exit_collar < NARROWEST_EXIT:
+            raise ValueError(
+                f"exit_collar: expected {NARROWEST_EXIT} or more, so that exits fill, was {self.exit_collar}"
+            )
 
 
 class Allow(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +138,8 @@ class RiskConfig(Limits, frozen=True, kw_only=True):
             raise ValueError(f"kelly_fraction: expected more than 0 and at most 1, was {self.kelly_fraction}")
         if not 0 < self.intent_ttl_ms <= 2_000:
             raise ValueError(f"intent_ttl_ms: expected 1 to 2000, was {self.intent_ttl_ms}")
+        if len(set(self.operator_keys.values())) < len(self.operator_keys):
+            raise ValueError("operator_keys: expected a key of his own for each operator, was one key under two names")
         total = sum(self.allocation.values(), Decimal(0))
         if total > 1 or any(share < 0 for share in self.allocation.values()):
             raise ValueError(f"allocation: expected shares of 0 or more that add up to at most 1, was {total}")

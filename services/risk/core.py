@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from libs.common.decider import Core, Linked
 from libs.common.events import Event
-from libs.common.record import GapFound, Record, Started
+from libs.common.record import GapFound, Record
 from libs.common.streams import RISK, outputs_of
 from services.risk import facts, reactions, valuation
 from services.risk.config import STAGE_SHARES, RiskConfig
@@ -31,7 +31,7 @@ class RiskCore(Core):
 
     def evolve(self, record: Record) -> None:
         body = record.body
-        if record.stream not in TIMELESS and not isinstance(body, Started | GapFound):
+        if record.stream not in TIMELESS and not isinstance(body, GapFound):
             facts.advance(self.state, self.config, record.at)
         learn = facts.LEARN.get(type(body))
         if learn is not None:

@@ -107,16 +107,22 @@ def on_reconciled(state: RiskState, config: RiskConfig, body: e.Reconciled, reco
     state.reconciled, state.reconciled_at = True, state.now
 
 
-def on_doubt(state: RiskState, config: RiskConfig, body: e.Mismatch | Started, record: Record) -> None:
-    """A restart or a difference: no entry until log and exchange are known to agree."""
+def on_doubt(state: RiskState, config: RiskConfig, body: e.Mismatch, record: Record) -> None:
+    """A difference: no entry until log and exchange are known to agree."""
     state.reconciled = False
 
 
+def on_started(state: RiskState, config: RiskConfig, body: Started, record: Record) -> None:
+    """A start: nothing is certain until reconciled, and the settings file may say something new."""
+    state.reconciled = False
+    state.file_before, state.file = state.file, config.limits
+
+
 def on_heartbeat(state: RiskState, config: RiskConfig, body: e.Heartbeat, record: Record) -> None:
+    state.peers[body.service] = [body.code, body.config]
     if body.service == RISK:
         state.beat_at = state.now
         return
-    state.peers[body.service] = [body.code, body.config]
     if body.service == "execution":
         state.requests, state.errors = body.api_requests, body.api_errors
     offset_ms, limit = Decimal(abs(body.clock_offset_ms)), state.limits.clock_offset_ms
@@ -165,6 +171,11 @@ def on_stage(state: RiskState, config: RiskConfig, body: e.StageChanged, record:
     commands.on_obeyed(state)
 
 
+def on_upgrade(state: RiskState, config: RiskConfig, body: e.UpgradeOpened, record: Record) -> None:
+    state.upgrade_until = body.until_at
+    commands.on_obeyed(state)
+
+
 def on_capital(state: RiskState, config: RiskConfig, body: e.CapitalAllocated, record: Record) -> None:
     state.allocation = dict(body.shares)
 
@@ -178,7 +189,7 @@ LEARN: dict[type[Event], Learn] = {
     e.InstrumentChanged: on_instrument,
     e.Instant: on_instant,
     Timer: on_timer,
-    Started: on_doubt,
+    Started: on_started,
     e.Signal: on_signal,
     e.OrderIntent: on_intent,
     e.CancelIntent: _simply(orders.on_cancel),
@@ -205,6 +216,7 @@ LEARN: dict[type[Event], Learn] = {
     e.CommandRefused: _simply(commands.on_refused),
     e.LimitChanged: on_limits,
     e.StageChanged: on_stage,
+    e.UpgradeOpened: on_upgrade,
     e.CapitalAllocated: on_capital,
     **{kind: _simply(commands.on_command) for kind in e.Command.__subclasses__()},
 }

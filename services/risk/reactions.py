@@ -14,7 +14,7 @@ from libs.common.events import Event, Mode, Purpose, Reason
 from libs.common.portfolio import OWN
 from libs.common.record import GapFound, Record, Started, Timer
 from libs.common.streams import RISK
-from services.risk import commands, entries, exits, halts, limits, modes, valuation
+from services.risk import commands, entries, exits, halts, limitfile, limits, modes, valuation
 from services.risk.config import STAGE_SHARES, RiskConfig
 from services.risk.state import BOOK, NS_PER_MS, NS_PER_S, RiskState, strategy_scope
 
@@ -115,12 +115,18 @@ def on_flat(state: RiskState, config: RiskConfig, body: e.FlatConfirmed, record:
 def on_heartbeat(state: RiskState, config: RiskConfig, body: e.Heartbeat, record: Record) -> Outputs:
     if body.gap:
         yield from _halt(state, config, Reason.GAP, f"{body.service} misses entries of {body.gap}")
-    for index, name in enumerate(("code", "config")):
-        found = sorted({hashes[index] for hashes in state.peers.values() if hashes[index]})
-        if len(found) > 1:
-            yield from _halt(state, config, Reason.HASH, f"{name}: {', '.join(found)}")
+    if state.now >= state.upgrade_until:
+        yield from _strangers(state, config)
     yield from halts.watched(state, config)
     yield from halts.transients(state, config)
+
+
+def _strangers(state: RiskState, config: RiskConfig) -> Outputs:
+    """Services on different code or settings, outside an upgrade that was signed for."""
+    for index, name in enumerate(("code", "config")):
+        found = {service: hashes[index] for service, hashes in sorted(state.peers.items()) if hashes[index]}
+        if len(set(found.values())) > 1:
+            yield from _halt(state, config, Reason.HASH, f"{name}: {', '.join(f'{s} {h}' for s, h in found.items())}")
 
 
 def on_drift(state: RiskState, config: RiskConfig, body: e.DriftMeasured, record: Record) -> Outputs:
@@ -129,7 +135,7 @@ def on_drift(state: RiskState, config: RiskConfig, body: e.DriftMeasured, record
 
 
 def on_started(state: RiskState, config: RiskConfig, body: Started, record: Record) -> Outputs:
-    """A fresh book is born halted; an existing one takes over what the file tightens."""
+    """A fresh book is born halted; an existing one takes over what the file tightens anew, and says what it ignores."""
     file, stage = msgspec.structs.asdict(config.limits), config.stage
     if body.fresh:
         yield e.Halted(reason=Reason.BORN, measured=Decimal(0), limit=Decimal(0), scope=BOOK, mode=Mode.HALTED)
@@ -137,9 +143,15 @@ def on_started(state: RiskState, config: RiskConfig, body: Started, record: Reco
         yield e.CapitalAllocated(shares=dict(config.allocation))
         yield e.StageChanged(stage=stage, share=STAGE_SHARES[stage], operator="file")
         return
-    tighter = {name: min(value, file[name]) for name, value in msgspec.structs.asdict(state.limits).items()}
-    if tighter != msgspec.structs.asdict(state.limits):
-        yield e.LimitChanged(version=state.limits_version + 1, limits=tighter, operator="file")
+    limits, ignored = limitfile.taken(state.limits, state.file_before, config.limits)
+    if limits != state.limits:
+        changed = limitfile.differences(state.limits, limits)
+        values = msgspec.structs.asdict(limits)
+        yield e.LimitChanged(version=state.limits_version + 1, limits=values, operator="file", changed=changed)
+    if ignored:
+        yield e.LooserLimitsIgnored(ignored=ignored)
+    yield from halts.watched(state, config)
+    yield from halts.transients(state, config)
 
 
 def on_command(state: RiskState, config: RiskConfig, body: e.Command, record: Record) -> Outputs:

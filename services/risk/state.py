@@ -170,9 +170,19 @@ class Repeat(msgspec.Struct):
     approved_at: list[int] = []
 
 
+class Signature(msgspec.Struct):
+    """The first of two operators' seals on a subject, and until when (ns) it is good."""
+
+    operator: str
+    expires_at: int
+
+
 class RiskState(msgspec.Struct):
     limits: Limits = Limits()
     limits_version: int = 0
+    file: Limits | None = None
+    """What the settings file said at the last start, and at the one before."""
+    file_before: Limits | None = None
     stage: str = "paper"
     allocation: dict[str, Decimal] = {}
     share: Decimal = Decimal(1)
@@ -206,7 +216,9 @@ class RiskState(msgspec.Struct):
     requests: int = 0
     errors: int = 0
     peers: dict[str, list[str]] = {}
-    """Code and config hash by service."""
+    """Code and config hash by service, risk's own too."""
+    upgrade_until: int = 0
+    """Until then peers may differ."""
 
     tasks: dict[str, Task] = {}
     pending: dict[str, Pending] = {}
@@ -220,11 +232,12 @@ class RiskState(msgspec.Struct):
     drift: dict[str, Decimal] = {}
     blocked_models: list[str] = []
     refusals: dict[str, int] = {}
-    nonces: list[str] = []
+    nonces: dict[str, int] = {}
+    """Expiry (ns) of commands by nonce."""
     subject: str = ""
     """What the last command's signature is about."""
-    signatures: dict[str, str] = {}
-    """First operator of what needs two, by subject."""
+    signatures: dict[str, Signature] = {}
+    """First seal on what needs two, by subject."""
     is_replayed: bool = False
     """Whether the last command's nonce was seen before."""
     minute: int = 0

@@ -99,7 +99,21 @@ def test_an_image_runs_what_it_is_for_and_holds_nothing_of_others(image: tuple[s
     name, app, site = image
     wanted = [f"services.{service}.app" for service in SERVICES if name in (service, "tools")]
     wanted += ["sim.app", "cli.demo", "cli.keys"] if name == "tools" else []
-    wanted += ["cli.main", "cli.listing", "cli.act", "cli.why", "cli.history"] if name in ("tools", "monitor") else []
+    wanted += (
+        [
+            "cli.main",
+            "cli.listing",
+            "cli.act",
+            "cli.audit",
+            "cli.limit",
+            "cli.stage",
+            "cli.operator",
+            "cli.why",
+            "cli.history",
+        ]
+        if name in ("tools", "monitor")
+        else []
+    )
     others = [f"services.{service}" for service in SERVICES if name not in (service, "tools")]
     others += [] if name == "tools" else ["sim", "cli.demo", "cli.keys"]
     others += [] if name in ("tools", "monitor") else ["cli", "pyarrow"]

@@ -203,6 +203,14 @@ def test_a_gap_pages_until_the_service_is_well() -> None:
     assert alerts(desk.see(Heartbeat(service="risk"))) == [("-", "gap:risk")]
 
 
+def test_a_looser_settings_file_is_told() -> None:
+    desk = Desk()
+    body = e.LooserLimitsIgnored(ignored=(e.Rebase("max_drawdown", Decimal("0.1"), Decimal("0.5")),))
+    assert alerts(desk.see(body, at=1)) == [("+ticket", "looser_limits")]
+    assert desk.core.state.alerts["looser_limits"].summary.endswith("max_drawdown 0.5 (in force: 0.1)")
+    assert ("-", "looser_limits") in alerts(desk.wait(602))
+
+
 def test_a_foreign_order_is_told_and_forgotten_after_quiet() -> None:
     desk = Desk()
     order = e.ForeignOrder(order_id="9", order_link_id="", symbol="BTCUSDT", side=Side.BUY, qty=d(1))

@@ -183,11 +183,112 @@ def test_limit_change() -> None:
         ({"name": "max_drawdown", "value": D("NaN")}, "VALUE"),
         ({"name": "max_drawdown", "value": D(-1)}, "VALUE"),
         ({"name": "max_drawdown", "value": D(1), "key": "none"}, "SEAL"),
+        ({"name": "max_drawdown", "value": D("0.10")}, "NO_CHANGE"),
+        ({"name": "exit_collar", "value": D(0)}, "VALUE"),
     ],
 )
 def test_limit_change_refused(fields: dict[str, Any], reason: str) -> None:
     desk = opened(settings())
     assert only(command(desk, e.LimitChange, **fields), CommandRefused).reason == reason
+
+
+def test_limit_change_says_who_why_old_and_new() -> None:
+    desk = opened(settings())
+    changed = only(command(desk, e.LimitChange, name="max_order_usd", value=D(100), reason="thin book"), LimitChanged)
+    assert changed.changed == (e.Rebase("max_order_usd", D(10_000), D(100)),)
+    assert (changed.why, changed.requested_by) == ("thin book", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "second"),
+    [
+        ("max_drawdown", "0.05", False),
+        ("max_drawdown", "0.5", True),
+        ("max_order_qty", "3", False),
+        ("max_order_qty", "0", True),
+    ],
+)
+def test_in_live_raising_a_limit_needs_two_operators_and_lowering_one(name: str, value: str, second: bool) -> None:
+    desk = opened(settings(stage="full", max_order_qty=D(5)))
+    made = command(desk, e.LimitChange, name=name, value=D(value))
+    if second:
+        assert only(made, CommandRefused).reason == "SECOND_OPERATOR"
+        assert getattr(desk.state.limits, name) != D(value)
+        assert only(command(desk, e.LimitChange, name=name, value=D(value)), CommandRefused).reason == "SECOND_OPERATOR"
+        made = command(
+            desk, e.LimitChange, "bob", name=name, value=D(f"{value}.0" if "." not in value else value + "0")
+        )
+        assert only(made, LimitChanged).requested_by == "alice"
+    assert only(made, LimitChanged).limits[name] == D(value)
+    assert desk.state.signatures == {}
+
+
+def test_first_signature_expires() -> None:
+    desk = opened(settings(stage="full"))
+    command(desk, e.LimitChange, name="max_drawdown", value=D("0.5"))
+    desk.later(2 * MINUTE)
+    made = command(desk, e.LimitChange, "bob", name="max_drawdown", value=D("0.5"))
+    assert only(made, CommandRefused).reason == "SECOND_OPERATOR"
+    only(command(desk, e.LimitChange, name="max_drawdown", value=D("0.5")), LimitChanged)
+
+
+def test_one_key_under_two_names_is_refused_in_the_settings() -> None:
+    key = PUBLIC["alice"]
+    with pytest.raises(ValueError, match="a key of his own"):
+        config(operator_keys={"alice": key, "alias": key})
+
+
+def test_a_seal_good_for_longer_than_a_nonce_is_remembered_is_refused() -> None:
+    desk = opened(settings())
+    made = command(desk, e.LimitChange, name="max_drawdown", value=D("0.05"), expires_at=desk.now + 25 * 60 * MINUTE)
+    assert only(made, CommandRefused).reason == "EXPIRY_TOO_FAR"
+
+
+def test_no_flood_of_commands_makes_a_live_nonce_forgotten() -> None:
+    desk = opened(settings())
+    body = e.LimitChange(
+        operator="alice", nonce="once", expires_at=desk.now + MINUTE, name="max_drawdown", value=D("0.05")
+    )
+    body = seal.sign(KEYS["alice"][0], body)
+    only(desk.put(body, "command"), LimitChanged)
+    for index in range(3000):
+        expires_at = (0, desk.now + SECOND, desk.now * 2)[index % 3]
+        desk.put(e.ModelPromote(operator="a", nonce=f"m{index}", expires_at=expires_at, model="m"), "command")
+    assert only(desk.put(body, "command"), CommandRefused).reason == "DUPLICATE"
+    desk.later(2 * MINUTE)
+    desk.put(e.ModelPromote(operator="a", nonce="last", expires_at=0, model="m"), "command")
+    assert len(desk.state.nonces) <= 1000
+    assert only(desk.put(body, "command"), CommandRefused).reason in ("DUPLICATE", "EXPIRED")
+
+
+def beat(desk: Desk, service: str, code: str, settings_: str = "c") -> list[e.Event]:
+    return desk.put(e.Heartbeat(service=service, code=code, config=settings_), f"health:{service}")
+
+
+def test_upgrade_window_needs_a_seal_and_ends() -> None:
+    desk = opened(settings())
+    assert only(command(desk, e.UpgradeWindow, minutes=5, key="none"), CommandRefused).reason == "SEAL"
+    assert only(command(desk, e.UpgradeWindow, minutes=500), CommandRefused).reason == "VALUE"
+    window = only(command(desk, e.UpgradeWindow, minutes=5, reason="1.2"), e.UpgradeOpened)
+    assert (window.until_at, window.operator, window.why) == (desk.now + 5 * MINUTE, "alice", "1.2")
+    beat(desk, "signal", "new")
+    assert of(beat(desk, "execution", "old"), Halted) == []
+    desk.later(5 * MINUTE)
+    halted = only(beat(desk, "execution", "old"), Halted)
+    assert (halted.reason, halted.detail) == (Reason.HASH, "code: execution old, signal new")
+
+
+def test_upgrade_window_in_live_is_opened_by_two_and_closed_by_one() -> None:
+    desk = opened(settings(stage="full"))
+    assert only(command(desk, e.UpgradeWindow, minutes=5), CommandRefused).reason == "SECOND_OPERATOR"
+    assert only(command(desk, e.UpgradeWindow, "bob", minutes=5), e.UpgradeOpened).requested_by == "alice"
+    assert only(command(desk, e.UpgradeWindow, "bob", minutes=0), e.UpgradeOpened).until_at == desk.now
+
+
+def test_risks_own_code_is_compared_too() -> None:
+    desk = opened(settings())
+    beat(desk, "risk", "old")
+    assert only(beat(desk, "signal", "new"), Halted).reason is Reason.HASH
 
 
 def test_lowered_loss_limit_halts_at_once() -> None:
@@ -202,10 +303,21 @@ def test_stage_change() -> None:
     desk = opened(settings())
     assert only(command(desk, e.StageChange, stage="moon"), CommandRefused).reason == "UNKNOWN_STAGE"
     assert only(command(desk, e.StageChange, stage="full", key="none"), CommandRefused).reason == "SEAL"
-    assert only(command(desk, e.StageChange, stage="staged"), CommandRefused).reason == "SECOND_OPERATOR"
-    assert only(command(desk, e.StageChange, stage="staged"), CommandRefused).reason == "SECOND_OPERATOR"
-    changed = only(command(desk, e.StageChange, "bob", stage="staged"), e.StageChanged)
-    assert (changed.share, desk.state.stage, desk.state.signatures) == (D("0.01"), "staged", {})
+    assert only(command(desk, e.StageChange, stage="staged"), CommandRefused).reason == "NO_EVIDENCE"
+    changed = only(command(desk, e.StageChange, stage="backtest", reason="again"), e.StageChanged)
+    assert (changed.share, desk.state.stage, changed.operator, changed.why) == (D(1), "backtest", "alice", "again")
+    only(command(desk, e.StageChange, "bob", stage="paper"), e.StageChanged)
+
+
+def test_demotion_in_live_is_one_operators_and_promotion_nobodys_without_evidence() -> None:
+    desk = opened(settings(stage="ramp-50"))
+    assert only(command(desk, e.StageChange, stage="full"), CommandRefused).reason == "NO_EVIDENCE"
+    assert only(command(desk, e.StageChange, stage="staged"), e.StageChanged).share == D("0.01")
+    assert only(command(desk, e.StageChange, stage="ramp"), CommandRefused).reason == "NO_EVIDENCE"
+
+
+def test_a_step_of_the_ramp_trades_what_the_ramp_may() -> None:
+    assert of(opened(settings(stage="ramp-50"), equity="1000000").signal(), OrderIntent) != []
 
 
 def test_live_needs_two_operators_and_rebases_once_a_day() -> None:

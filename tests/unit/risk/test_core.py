@@ -62,12 +62,33 @@ def test_tighter_file_is_applied_at_start_and_a_looser_one_is_not() -> None:
     desk = opened()
     desk.settings = config(max_drawdown=D("0.05"), max_order_usd=D(99_999))
     desk.restart()
-    changed = only(desk.put(Started(fresh=False), "timer"), e.LimitChanged)
-    assert (changed.version, changed.limits["max_drawdown"], changed.limits["max_order_usd"]) == (
-        2,
-        D("0.05"),
-        D(10_000),
-    )
+    made = desk.put(Started(fresh=False), "timer")
+    changed = only(made, e.LimitChanged)
+    assert (changed.version, changed.operator) == (2, "file")
+    assert changed.changed == (e.Rebase("max_drawdown", D("0.10"), D("0.05")),)
+    assert only(made, e.LooserLimitsIgnored).ignored == (e.Rebase("max_order_usd", D(10_000), D(99_999)),)
+    assert (desk.state.limits.max_drawdown, desk.state.limits.max_order_usd) == (D("0.05"), D(10_000))
+    desk.restart()
+    assert desk.put(Started(fresh=False), "timer") == [], "the same file says nothing new"
+
+
+def test_file_left_alone_undoes_no_operators_change() -> None:
+    desk = opened()
+    for value in (D(20_000), D(500)):
+        limits = {"max_order_usd": value}
+        desk.put(e.LimitChanged(version=2, limits=limits, operator="alice"), "portfolio")
+        desk.restart()
+        assert desk.put(Started(fresh=False), "timer") == []
+        assert desk.state.limits.max_order_usd == value
+
+
+def test_largest_order_of_none_in_the_file_loosens_nothing() -> None:
+    desk = opened(config(auto_arm=True, max_order_qty=D(2)))
+    desk.settings = config(max_order_qty=D(0))
+    desk.restart()
+    made = desk.put(Started(fresh=False), "timer")
+    assert only(made, e.LooserLimitsIgnored).ignored == (e.Rebase("max_order_qty", D(2), D(0)),)
+    assert desk.state.limits.max_order_qty == D(2)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,113 @@
+"""`tidegate audit`: who did what, when and why, and what came of it; risk's own halts among it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from heapq import merge
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+
+from cli.context import DEFAULT, Ctx, Format, RunDir
+from cli.output import print_rows
+from cli.sources import open_source
+from libs.common.events import (
+    Command,
+    CommandRefused,
+    Halted,
+    LimitChanged,
+    LooserLimitsIgnored,
+    ModeChanged,
+    ModelPromoted,
+    ModelRefused,
+    ModelRolledBack,
+    Rebase,
+    Resumed,
+    StageChanged,
+    UpgradeOpened,
+)
+from libs.common.record import Record
+
+STREAMS = ("command", "halt", "portfolio", "model")
+COLUMNS = ("at", "who", "what", "why", "came_of_it", "id")
+OUTCOMES = (
+    Halted, ModeChanged, Resumed, CommandRefused, LimitChanged, LooserLimitsIgnored, StageChanged, UpgradeOpened, ModelPromoted,
+    ModelRolledBack, ModelRefused,
+)  # fmt: skip
+ENVELOPE = {*Command.__struct_fields__}
+
+
+def audit(
+    *,
+    limit: Annotated[int, Parameter(name=["--limit", "-n"], help="The newest so many; 0 for all.")] = 50,
+    who: Annotated[str | None, Parameter(help="Of this operator (or `risk`, `file`) only.")] = None,
+    output: Format = "table",
+    run_dir: RunDir = None,
+    ctx: Ctx = DEFAULT,
+) -> int:
+    """Every command with its operator and reason and what risk made of it; every halt, clearing and change that nobody asked for."""
+    with open_source(ctx, run_dir) as source:
+        rows = audit_rows(merge(*(source.read(name) for name in STREAMS), key=lambda record: record.entry))
+    found = [row for row in rows if who in (None, row["who"])]
+    print_rows(found[-limit:] if limit > 0 else found, COLUMNS, output)
+    return 0
+
+
+def audit_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """One row a command, and one a change of mode, limits or stage without one. Records in the order of the log."""
+    rows: list[dict[str, Any]] = []
+    commands: dict[int, dict[str, Any]] = {}
+    for record in records:
+        body = record.body
+        if isinstance(body, Command):
+            row = _row(record, body.operator, _asked(body), body.reason)
+            rows.append(row)
+            commands[record.seq] = row
+        elif isinstance(body, OUTCOMES):
+            asked = [commands[seq] for stream, seq in record.cause if stream == "command" and seq in commands]
+            for row in asked:
+                row["came_of_it"] = "; ".join(filter(None, (row["came_of_it"], _came(body))))
+            if not asked:
+                rows.append(_row(record, getattr(body, "operator", "") or "risk", _came(body), _why(body)))
+    return rows
+
+
+def _row(record: Record, who: str, what: str, why: str) -> dict[str, Any]:
+    return {"at": record.at, "who": who, "what": what, "why": why, "came_of_it": "", "id": record.id[:12]}
+
+
+def _asked(command: Command) -> str:
+    fields = {name: value for name, value in msgspec.to_builtins(command).items() if name not in ENVELOPE}
+    return " ".join([type(command).__name__, *(f"{name}={value}" for name, value in fields.items())])
+
+
+def _why(body: Any) -> str:
+    return str(getattr(body, "why", "") or getattr(body, "detail", ""))
+
+
+def _came(body: Any) -> str:
+    match body:
+        case Halted(reason=reason, scope=scope, mode=mode):
+            return f"{mode} {scope}: {reason}"
+        case ModeChanged(scope=scope, new=new, reason=reason):
+            return f"{scope} is {new}: {reason}"
+        case Resumed(scope=scope, mode=mode, rebased=rebased, requested_by=first):
+            return f"resumed {scope}, {mode}{_moves(rebased)}{f', requested by {first}' if first else ''}"
+        case CommandRefused(reason=reason) | ModelRefused(reason=reason):
+            return f"refused: {reason}"
+        case LimitChanged(version=version, changed=changed, requested_by=first):
+            return f"limits version {version}{_moves(changed)}{f', requested by {first}' if first else ''}"
+        case LooserLimitsIgnored(ignored=ignored):
+            return f"looser limits of the file ignored{_moves(ignored)}"
+        case StageChanged(stage=stage, share=share):
+            return f"stage {stage}, share {share}"
+        case UpgradeOpened(until_at=until_at):
+            return f"upgrade window until {until_at}"
+        case ModelPromoted(strategy=strategy, model=model) | ModelRolledBack(strategy=strategy, model=model):
+            return f"{strategy} serves {model}"
+    return type(body).__name__
+
+
+def _moves(rebases: tuple[Rebase, ...]) -> str:
+    return "".join(f", {move.name} {move.old:f} → {move.new:f}" for move in rebases)

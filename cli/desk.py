@@ -1,0 +1,244 @@
+"""One operator at one bus: seals a command, carries the seals of others, appends, and waits for what came of it."""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from cyclopts import Parameter
+
+from cli import views
+from cli.bus import LiveBus
+from cli.context import Context, say
+from cli.rundir import config_of
+from cli.signing import read_key
+from cli.words import words
+from libs.common.errors import TidegateError, UnreachableError, UsageError
+from libs.common.events import EVENTS, Command, CommandRefused, FlatConfirmed
+from libs.common.record import Record
+from libs.common.settings import Settings
+
+TTL_NS = 600_000_000_000
+_PATIENCE_S = 30.0
+_BLOCK_MS = 200
+SECOND_OPERATOR = "SECOND_OPERATOR"
+
+Key = Annotated[Path | None, Parameter(help="Operator's private key (default: [run] operator_key_file).")]
+Operator = Annotated[
+    str | None, Parameter(help="Who says so (default: [run] operator with a key, else your user name).")
+]
+Dir = Annotated[Path | None, Parameter(name="--run-dir", help="The running run that is meant; gives bus and key.")]
+Wait = Annotated[bool, Parameter(negative="--no-wait", help="Wait until risk has answered.")]
+Reason = Annotated[str, Parameter(help="Why; it is kept in the log.")]
+SignOnly = Annotated[
+    bool,
+    Parameter(
+        name="--sign-only", negative="", help="Print the sealed command instead of sending it, for another operator."
+    ),
+]
+Signatures = Annotated[
+    tuple[Path, ...],
+    Parameter(
+        name="--signature", negative="", help="A command another operator sealed with --sign-only; sent before yours."
+    ),
+]
+ValidMin = Annotated[int, Parameter(name="--valid-min", help="Minutes for which the seal is good (at most a day).")]
+
+Made = TypeVar("Made", bound=Command)
+
+
+class Desk:
+    """Settings, key and bus of one operator. A context manager; the bus is reached for when it is first needed."""
+
+    def __init__(self, ctx: Context, run_dir: Path | None, operator: str | None, key: Path | None) -> None:
+        where = ctx if run_dir is None else Context(config_of(run_dir), ctx.bus, ctx.debug)
+        self.settings = where.settings()
+        self.private = _private_key(self.settings, key)
+        signer = self.settings.run.operator if self.private else getpass.getuser()
+        self.operator = operator or signer
+        self._bus: LiveBus | None = None
+
+    @property
+    def bus(self) -> LiveBus:
+        if self._bus is None:
+            self._bus = LiveBus(self.settings.bus)
+        return self._bus
+
+    def __enter__(self) -> Desk:  # noqa: PYI034 - final in spirit
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bus is not None:
+            self._bus.close()
+
+    # --- sending -----------------------------------------------------------------------------------------------------
+
+    def now(self) -> int:
+        """ns: tape time where a tape's clock runs, else wall-clock time."""
+        if self.settings.run.mode == "tape" or self.bus.is_counting():
+            instant = next(self.bus.newest("clock"), None)
+            if instant is not None:
+                return instant.at
+        return time.time_ns()
+
+    def common(self, ttl_ns: int = TTL_NS, now: int | None = None) -> dict[str, Any]:
+        nonce, at = f"cli-{secrets.token_hex(8)}", self.now() if now is None else now
+        return {"operator": self.operator, "nonce": nonce, "expires_at": at + ttl_ns, "key_id": self.operator}
+
+    def _now_anywhere(self) -> int:
+        """`now`, on a machine that does not reach the bus too."""
+        try:
+            return self.now()
+        except UnreachableError:
+            return time.time_ns()
+
+    def seal(self, command: Made) -> Made:
+        """The command under this operator's key, when there is one."""
+        if not self.private:
+            return command
+        from libs.common.seal import sign
+
+        return sign(self.private, command)
+
+    def send(self, command: Command) -> str:
+        """Seal and append; returns the entry id."""
+        return self.append(self.seal(command))
+
+    def append(self, command: Command) -> str:
+        """Append a command as it is, sealed by whoever it names."""
+        entry = self.bus.append(command, self.now())
+        if entry is None:
+            raise TidegateError(
+                "expected a fresh nonce, was one seen before: a sealed command counts once; seal it anew"
+            )
+        say(f"{type(command).__name__} by {command.operator} at {entry}")
+        return entry
+
+    def act(
+        self,
+        make: Callable[[dict[str, Any]], Command],
+        *,
+        sign_only: bool = False,
+        signatures: Sequence[Path] = (),
+        valid_min: int = 10,
+        wait: bool = True,
+    ) -> int:
+        """A command that needs a seal: print it sealed, or send the others' seals on the same and then this operator's own."""
+        if not self.private and (sign_only or not signatures):
+            raise UsageError(
+                "expected an operator's key to sign with, was none; name it with --key FILE or --run-dir DIR"
+            )
+        own = self.seal(make(self.common(valid_min * 60_000_000_000, self._now_anywhere() if sign_only else None)))
+        if sign_only:
+            print(encode(own))
+            return 0
+        commands = [_same(path, own) for path in signatures] + ([own] if self.private else [])
+        for last, command in ((index == len(commands) - 1, command) for index, command in enumerate(commands)):
+            entry = self.append(command)
+            if wait or not last:
+                self.await_answer(entry, ("halt", "portfolio"), may_miss_second=not last)
+        return 0
+
+    # --- answers -----------------------------------------------------------------------------------------------------
+
+    def open_halt(self, start: str) -> str:
+        """The full id of an unresumed halt from its start. Raises UsageError naming those there are."""
+        halts = views.modes_of(self.bus).open_halts.values()
+        found = [record.id for record in halts if record.id.startswith(start)]
+        if len(found) != 1:
+            there = ", ".join(record.id[:12] for record in halts) or "none"
+            raise UsageError(f"expected the start of one open halt's id, was {start!r}; open halts: {there}")
+        return found[0]
+
+    def await_answer(self, entry: str, streams: tuple[str, ...], *, may_miss_second: bool = False) -> Record:
+        """Wait for the first event that the command caused; print it."""
+        return self._await(streams, entry, lambda record: self._is_caused_by(record, entry), may_miss_second)
+
+    def _is_caused_by(self, record: Record, entry: str) -> bool:
+        """Looked up late: on a tape a command waits for the next wave before it is in its stream."""
+        seqs = [seq for stream, seq in record.cause if stream == "command"]
+        commands = (self.bus.at("command", seq, record.entry) for seq in seqs)
+        return any(f"{c.entry[0]}-{c.entry[1]}" == entry for c in commands if c is not None)
+
+    def await_flat(self, entry: str) -> Record:
+        """Wait for the exchange's own word that nothing is open."""
+        return self._await(("account",), entry, lambda record: isinstance(record.body, FlatConfirmed))
+
+    def _await(
+        self, streams: tuple[str, ...], after: str, is_answer: Callable[[Record], bool], may_miss_second: bool = False
+    ) -> Record:
+        deadline_s = time.monotonic() + _PATIENCE_S
+        for record in self.bus.follow(streams, _BLOCK_MS, after):
+            if record is not None and is_answer(record):
+                if isinstance(record.body, CommandRefused):
+                    if may_miss_second and record.body.reason == SECOND_OPERATOR:
+                        return record
+                    raise TidegateError(_refusal(record.body.reason))
+                print(f"{type(record.body).__name__}: {words(record)}  {record.id[:12]}")
+                return record
+            if time.monotonic() > deadline_s:
+                raise TidegateError(
+                    f"expected an answer within {_PATIENCE_S:.0f} s, was none: the command is in the log, but does risk run? "
+                    "See tidegate status"
+                )
+        raise AssertionError("follow never ends")
+
+
+def _refusal(reason: str) -> str:
+    if reason == SECOND_OPERATOR:
+        return (
+            "one seal is kept, a second operator's is needed: the same command with another key makes it so "
+            "(risk refused the command: SECOND_OPERATOR)"
+        )
+    if reason == "NO_EVIDENCE":
+        return (
+            "risk refused the command: NO_EVIDENCE; a stage with real money needs the evidence of the stage before, "
+            "and this version does not compute it yet"
+        )
+    return f"risk refused the command: {reason}; see tidegate status"
+
+
+def encode(command: Command) -> str:
+    """A sealed command as one line of JSON, for a file that another operator passes on."""
+    return msgspec.json.encode({"type": type(command).__name__, **msgspec.to_builtins(command)}).decode()
+
+
+def _same(path: Path, own: Command) -> Command:
+    """A command sealed elsewhere; it must ask for exactly what is asked for here. Raises UsageError."""
+    try:
+        fields = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        kind = EVENTS[fields.pop("type", "")]
+        found = msgspec.convert(fields, kind)
+    except (OSError, KeyError, msgspec.MsgspecError) as e:
+        raise UsageError(f"expected a command sealed with --sign-only in {path}, was {type(e).__name__}: {e}") from e
+    if not isinstance(found, Command) or not found.seal or _subject(found) != _subject(own):
+        raise UsageError(
+            f"expected {path} to seal {_subject(own)}, was {_subject(found)}; have the same command sealed"
+        )
+    return found
+
+
+def _subject(command: Any) -> str:
+    """What a command asks for, apart from who, when and why."""
+    apart = {*Command.__struct_fields__}
+    fields = {name: str(getattr(command, name)) for name in command.__struct_fields__ if name not in apart}
+    return f"{type(command).__name__} {fields}"
+
+
+def _private_key(settings: Settings, key: Path | None) -> str:
+    """The operator's private key, "" when none is configured."""
+    named = settings.run.operator_key_file
+    path = key or (settings.path(named) if named else None)
+    return "" if path is None else read_key(path, _ask)
+
+
+def _ask(path: Path) -> str:
+    if not sys.stdin.isatty():
+        raise UsageError(f"expected a terminal to ask for the passphrase of {path}, was none; use a key without one")
+    return getpass.getpass(f"passphrase of {path}: ")

@@ -1,0 +1,172 @@
+"""Operators at a real risk service on a real bus: keys, seals of two, limits, pauses, an upgrade window, and the audit of it all."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.bus import LiveBus
+from cli.embedded import EmbeddedServer
+from cli.main import main
+from cli.rundir import write_secret
+from cli.signing import read_key, write_key
+from libs.common import seal
+from libs.common.errors import UsageError
+from libs.common.events import Halted
+from libs.common.sections import Bus
+from tests.waiting import eventually
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class Room:
+    """A risk service in a stage with real money, and two operators' keys."""
+
+    def __init__(self, directory: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+        self.directory, self.url, self.capsys = directory, url, capsys
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        self.capsys.readouterr()
+        assert main([*arguments, "--config", str(self.directory / "tidegate.toml")]) == code
+        self.said = self.capsys.readouterr()
+        return self.said.out
+
+    def by(self, who: str, *arguments: str, code: int = 0) -> str:
+        return self.run(*arguments, "--operator", who, "--key", str(self.directory / f"{who}.key"), code=code)
+
+    def sealed(self, who: str, *arguments: str) -> Path:
+        path = self.directory / f"{who}.json"
+        path.write_text(self.by(who, *arguments, "--sign-only"))
+        return path
+
+    def halts(self) -> list[str]:
+        with LiveBus(Bus(book_url=self.url, market_url=self.url)) as bus:
+            return [record.id for record in bus.read("halt") if isinstance(record.body, Halted)]
+
+
+@pytest.fixture
+def room(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Room]:
+    monkeypatch.chdir(tmp_path)
+    lines = []
+    for who in ("alice", "bob"):
+        assert main(["operator", "keygen", who]) == 0
+        lines.append(capsys.readouterr().out.partition("\n\n")[0].splitlines()[1])
+    private, _ = seal.generate()
+    write_secret(tmp_path / "seal.key", private)
+    with EmbeddedServer(tmp_path) as server:
+        config = tmp_path / "tidegate.toml"
+        bus = f'[bus]\nbook_url = "{server.url}"\nmarket_url = "{server.url}"\n'
+        risk = '[risk]\nstage = "full"\n[risk.allow.trend]\nsymbols = ["BTCUSDT"]\n[risk.operator_keys]\n' + "\n".join(
+            lines
+        )
+        config.write_text(f'{bus}[run]\nseal_key_file = "seal.key"\n{risk}\n')
+        env = {**os.environ, "TIDEGATE_CONFIG": str(config), "PYTHONPATH": str(ROOT)}
+        with (tmp_path / "risk.log").open("wb") as log:
+            process = subprocess.Popen([sys.executable, "-m", "services.risk"], cwd=tmp_path, env=env, stderr=log)
+        try:
+            found = Room(tmp_path, server.url, capsys)
+            eventually(found.halts, 30)
+            yield found
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_two_operators_resume_what_one_may_not_and_the_audit_tells(room: Room) -> None:
+    (born,) = room.halts()
+    room.by("alice", "resume", born[:8], code=1)
+    assert "a second operator's is needed" in room.said.err
+    room.by("alice", "resume", born[:8], code=1)
+    sealed = room.sealed("alice", "resume", born[:8], "--reason", "checked the account")
+    assert "Resumed" in room.by("bob", "resume", born[:8], "--signature", str(sealed), "--reason", "so did I")
+    room.run("halt", "--reason", "again")
+    again = room.halts()[-1]
+    room.by("bob", "resume", again, "--signature", str(sealed), code=2)
+    assert "seal" in room.said.err, "a seal is about one halt"
+    rows = json.loads(room.run("audit", "-o", "json"))
+    resumed = [row for row in rows if row["came_of_it"].startswith("resumed book")]
+    assert [(row["who"], row["why"]) for row in resumed] == [("bob", "so did I")]
+    assert resumed[0]["came_of_it"].endswith("requested by alice")
+    assert rows[0]["who"] == "risk", "born halted by itself"
+    assert [row["why"] for row in rows if row["what"].startswith("HaltRequested")] == ["again"]
+
+
+def test_a_seal_shown_again_counts_for_nothing(room: Room) -> None:
+    sealed = room.sealed("alice", "limit", "set", "max_drawdown", "0.5")
+    room.by("bob", "limit", "set", "max_drawdown", "0.5", "--signature", str(sealed))
+    room.by("bob", "limit", "set", "max_drawdown", "0.2")
+    room.by("bob", "limit", "set", "max_drawdown", "0.5", "--signature", str(sealed), code=1)
+    assert "a sealed command counts once" in room.said.err
+    forged = json.loads(sealed.read_text()) | {"nonce": "fresh"}
+    sealed.write_text(json.dumps(forged))
+    room.by("bob", "limit", "set", "max_drawdown", "0.5", "--signature", str(sealed), code=1)
+    assert "SEAL" in room.said.err
+
+
+def test_limits_go_down_by_one_and_up_by_two(room: Room) -> None:
+    room.by("alice", "limit", "set", "max_order_usd", "500", "--reason", "thin book")
+    room.by("alice", "limit", "set", "max_order_usd", "600", code=1)
+    room.by("alice", "limit", "set", "max_order_usd", "much", code=2)
+    room.by("bob", "limit", "set", "max_order_usd", "600.0")
+    shown = json.loads(room.run("limit", "show", "-o", "json"))
+    row: dict[str, Any] = next(row for row in shown["limits"] if row["limit"] == "max_order_usd")
+    assert shown["version"] == 3
+    assert (row["value"], row["by"], row["requested_by"], row["since_version"]) == ("600.0", "bob", "alice", 3)
+    assert next(row for row in shown["limits"] if row["limit"] == "velocity")["by"] == "file"
+
+
+def test_pause_and_its_resume_stage_and_upgrade(room: Room) -> None:
+    room.run("pause", "--scope", "strategy:trend", "--reason", "looks odd")
+    paused = room.halts()[-1]
+    room.run("pause", "--scope", "strategy:trend", "--reason", "still")
+    assert room.halts()[-1] == paused, "what stands is not raised twice, and is answered"
+    sealed = room.sealed("alice", "resume", paused)
+    room.by("bob", "resume", paused, "--signature", str(sealed))
+    room.by("alice", "stage", "promote", code=2)
+    room.by("alice", "stage", "demote", "--reason", "first loss")
+    status = json.loads(room.run("stage", "status", "-o", "json"))
+    assert (status["stage"], status["changes"][-1]["why"]) == ("ramp-50", "first loss")
+    room.by("alice", "stage", "promote", code=1)
+    assert "NO_EVIDENCE" in room.said.err
+    room.by("alice", "upgrade", "--minutes", "5", code=1)
+    room.by("bob", "upgrade", "--minutes", "5")
+
+
+def test_keys_are_their_owners_and_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["operator", "keygen", "alice"]) == 0
+    path = tmp_path / "alice.key"
+    assert path.stat().st_mode & 0o777 == 0o400
+    assert main(["operator", "keygen", "alice"]) == 2
+    assert main(["operator", "keygen", "a b"]) == 2
+    path.chmod(0o644)
+    with pytest.raises(UsageError, match="chmod 400"):
+        read_key(path, str)
+
+
+def test_a_passphrase_locks_a_key(tmp_path: Path) -> None:
+    private, _ = seal.generate()
+    path = tmp_path / "locked.key"
+    write_key(path, private, "tide")
+    assert private not in path.read_text()
+    assert read_key(path, lambda _: "tide") == private
+    with pytest.raises(UsageError, match="passphrase"):
+        read_key(path, lambda _: "ebb")
+
+
+def test_sealing_away_from_the_bus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["operator", "keygen", "alice"])
+    capsys.readouterr()
+    here = ["--operator", "alice", "--key", "alice.key", "--bus", "redis://127.0.0.1:1"]
+    assert main(["resume", "0" * 32, "--sign-only", *here]) == 0
+    assert json.loads(capsys.readouterr().out)["halt_id"] == "0" * 32
