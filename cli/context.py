@@ -22,6 +22,7 @@ SECTION_OWNERS = {
     "signal": "services.signal.config:SignalConfig",
     "risk": "services.risk.config:RiskConfig",
     "execution": "services.execution.config:ExecutionConfig",
+    "watchdog": "services.execution.watchdog.config:WatchdogConfig",
     "monitor": "services.monitor.config:MonitorConfig",
     "sim": "sim.config:SimConfig",
 }
@@ -63,7 +64,10 @@ def section_types() -> dict[str, type[Any]]:
 
 def is_here(module: str) -> bool:
     """Whether this image holds a module: monitor's has the verbs that look and act, and no service but its own."""
-    return find_spec(module) is not None
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package it would lie in
+        return False
 
 
 Ctx = Annotated[Context, Parameter(parse=False)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,11 @@ import httpx
 
 from cli.bus import LiveBus
 from cli.context import Context
-from cli.session import Session
+from cli.session import Session, free_port
 from cli.supervise import tail
 from libs.common.errors import TidegateError
 from libs.common.settings import Settings
-from libs.common.streams import SERVICES
+from libs.common.streams import SERVICES, WATCHDOG
 
 EXCHANGE = "sim"
 STATE_DIR = "exchange"
@@ -30,7 +31,11 @@ class LiveSession(Session):
 
     def __init__(self, run_dir: Path, context: Context, settings_of: Callable[[dict[str, object]], Settings]) -> None:
         def with_state(places: dict[str, object]) -> Settings:
-            return settings_of(places | {"sim.state_dir": STATE_DIR, "sim.unconfirmed_klines": True})
+            return settings_of(
+                places
+                | {"sim.state_dir": STATE_DIR, "sim.unconfirmed_klines": True}
+                | {"watchdog.beat_url": f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"}
+            )
 
         super().__init__(run_dir, context, with_state)
         self.began_s = 0.0
@@ -48,6 +53,8 @@ class LiveSession(Session):
         self.began_s = time.monotonic()
         for service in SERVICES:
             self.supervisor.start(service, f"services.{service}")
+        if self.settings.values()[WATCHDOG]["enabled"]:
+            self.supervisor.start(WATCHDOG, "services.execution.watchdog")
 
     def follow(self, look: Callable[[LiveBus], None], seconds: float | None) -> None:
         """Keep everything alive and call `look` about twice a second, for so long; None: until interrupted."""
@@ -60,7 +67,9 @@ class LiveSession(Session):
             time.sleep(_POLL_S)
 
     def finish(self) -> None:
-        """Services in the order of the flow, monitor when everything is archived, the exchange last; its last answer is kept."""
+        """The watchdog first, for what ends now ends on purpose; services in the order of the flow, monitor when everything is
+        archived, the exchange last; its last answer is kept."""
+        self.supervisor.stop(WATCHDOG)
         super().finish()
         answer = self._ask("/sim/state")
         if answer is not None:

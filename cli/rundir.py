@@ -13,7 +13,7 @@ from libs.common.errors import UsageError
 from libs.common.settings import Settings
 
 SEAL_KEY, OPERATOR_KEY, VENUE_KEY = "keys/seal.key", "keys/operator.key", "keys/venue.json"
-ARCHIVE_KEY = "keys/archive.key"
+WATCHDOG_KEY, ARCHIVE_KEY = "keys/watchdog.json", "keys/archive.key"
 SIM_ACCOUNTS = "keys/accounts.json"
 KEY_ID, OPERATOR = "run", "operator"
 CONFIG = "config.toml"
@@ -53,8 +53,9 @@ def write_keys(run_dir: Path) -> dict[str, object]:
     for name in (SEAL_KEY, OPERATOR_KEY, ARCHIVE_KEY):
         private, public[name] = generate()
         write_secret(run_dir / name, private + "\n")
-    account = {"key": f"sim-{secrets.token_hex(6)}", "secret": secrets.token_hex(24)}
-    write_secret(run_dir / VENUE_KEY, json.dumps(account) + "\n")
+    for name in (VENUE_KEY, WATCHDOG_KEY):
+        account = {"key": f"sim-{secrets.token_hex(6)}", "secret": secrets.token_hex(24)}
+        write_secret(run_dir / name, json.dumps(account) + "\n")
     return {
         "sim.accounts_file": SIM_ACCOUNTS,
         "run.seal_key_file": SEAL_KEY,
@@ -63,6 +64,7 @@ def write_keys(run_dir: Path) -> dict[str, object]:
         "run.operator_key_file": OPERATOR_KEY,
         "monitor.archive_key_file": ARCHIVE_KEY,
         "venue.key_file": VENUE_KEY,
+        "watchdog.key_file": WATCHDOG_KEY,
         "execution.seal_keys": {KEY_ID: public[SEAL_KEY]},
         "risk.operator_keys": {OPERATOR: public[OPERATOR_KEY]},
         "signal.operator_keys": {OPERATOR: public[OPERATOR_KEY]},
@@ -70,10 +72,11 @@ def write_keys(run_dir: Path) -> dict[str, object]:
 
 
 def write_accounts(run_dir: Path, settings: Settings) -> None:
-    """The simulator's side of the account: the same key, with its opening balance."""
-    account = json.loads((run_dir / VENUE_KEY).read_text())
+    """The simulator's side of the account: its two keys, and its opening balance."""
+    account, second = (json.loads((run_dir / name).read_text()) for name in (VENUE_KEY, WATCHDOG_KEY))
     opening = str(settings.values()["sim"].get("usdt", "10000"))
-    write_secret(run_dir / SIM_ACCOUNTS, json.dumps([{**account, "usdt": opening}]) + "\n")
+    keys = [{**account, "usdt": opening}, {**second, "account": account["key"]}]
+    write_secret(run_dir / SIM_ACCOUNTS, json.dumps(keys) + "\n")
 
 
 def write_secret(path: Path, text: str) -> None:

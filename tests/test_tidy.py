@@ -18,6 +18,8 @@ WHOLE_BY_DESIGN = {"libs/common/events.py"}
 
 PURE = (
     "services/*/core.py",
+    "services/execution/watchdog/closing.py",
+    "services/execution/watchdog/silence.py",
     "services/risk/*.py",
     "services/signal/features.py",
     "services/signal/drift.py",

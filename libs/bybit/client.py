@@ -59,7 +59,8 @@ class BybitDriver:
     """See libs/common/outside.Driver.
 
     `base_url`: http(s)://host[:port]; `ws_url`: ws(s)://host[:port]/path of the one stream it follows, "" for none;
-    `key_file`: None for public data; `client_name`: `marketdata` or `execution`; `topics`: what to subscribe to.
+    `key_file`: None for public data; `client_name`: `marketdata` or `execution`; `topics`: what to subscribe to;
+    `local_address`: where HTTP calls leave from, None for what the system takes.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class BybitDriver:
         recv_window_ms: int = 3_000,
         timeout_s: float = 5.0,
         patience: Patience | None = None,
+        local_address: str | None = None,
     ) -> None:
         self._patience = patience or Patience()
         self._line: tuple[ClientConnection, Session] | None = None
@@ -88,7 +90,8 @@ class BybitDriver:
         most = None if lockstep else _CONNECTIONS
         limits = httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=120)
         timeout = None if lockstep else timeout_s
-        self._http = httpx.AsyncClient(base_url=base_url, timeout=timeout, limits=limits, trust_env=False)
+        way_out = httpx.AsyncHTTPTransport(limits=limits, local_address=local_address, trust_env=False)
+        self._http = httpx.AsyncClient(base_url=base_url, timeout=timeout, transport=way_out, trust_env=False)
         self._tape_at = 0
         self._offset_ns = 0
         self._assembler = Assembler()

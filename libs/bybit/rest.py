@@ -161,13 +161,20 @@ def amend_order(
     )
 
 
-def cancel_order(link_id: str, symbol: str, category: str = "linear") -> Call:
-    return _post("/v5/order/cancel", "cancel", category=category, symbol=symbol, orderLinkId=link_id)
+def cancel_order(link_id: str, symbol: str, category: str = "linear", *, order_id: str = "") -> Call:
+    """By our id, or by the venue's, which a stranger's order always has."""
+    ids = {"orderId": order_id} if order_id else {"orderLinkId": link_id}
+    return _post("/v5/order/cancel", "cancel", category=category, symbol=symbol, **ids)
 
 
-def cancel_all(settle_coin: str = "USDT", symbol: str = "", category: str = "linear") -> Call:
-    """Everything of a symbol, or of a settle coin, protective stops included. Asynchronous like every order write."""
+def cancel_all(
+    settle_coin: str = "USDT", symbol: str = "", category: str = "linear", *, order_filter: str = ""
+) -> Call:
+    """Everything of a symbol, or of a settle coin, at most 500 at once. `order_filter`: "Order" leaves conditional ones, which
+    protective stops are; "" takes them as well. Asynchronous like every order write."""
     scope: dict[str, str] = {"symbol": symbol} if symbol else {"settleCoin": settle_coin}
+    if order_filter:
+        scope["orderFilter"] = order_filter
     return _post("/v5/order/cancel-all", "cancel", category=category, **scope)
 
 

@@ -22,7 +22,7 @@ import msgspec
 from libs.common import killpoints, streams
 from libs.common.codec import decode, entry_of, entry_text, values
 from libs.common.errors import FencedError, TidegateError
-from libs.common.events import Command
+from libs.common.events import Command, Event
 from libs.common.record import EntryId, GapFound, Record
 from libs.common.seal import sealed_bytes
 from libs.common.stepper import Commit, Position
@@ -366,14 +366,26 @@ async def append_command(wire: Wire, book: str, command: Command, at: int) -> st
 
     `at`: ns, tape time in a tape run. The id is derived from the command itself.
     """
+    return await _append(wire, book, "command", streams.OPERATORS, command, command.nonce, sealed_bytes(command), at)
+
+
+async def append(wire: Wire, book: str, writer: str, event: Event, nonce: str, at: int) -> str | None:
+    """Append an event of a writer that is no service and has one stream; a repeated nonce changes nothing and gives None."""
+    identified = nonce.encode() + msgspec.json.encode(event)
+    return await _append(wire, book, streams.stream_of(type(event), writer), writer, event, nonce, identified, at)
+
+
+async def _append(
+    wire: Wire, book: str, stream: str, writer: str, event: Event, nonce: str, identified: bytes, at: int
+) -> str | None:
     import hashlib
 
-    identity = hashlib.blake2b(sealed_bytes(command), digest_size=16).hexdigest()
+    identity = hashlib.blake2b(identified, digest_size=16).hexdigest()
     parent = f"00-{identity}-{identity[:16]}-01"
-    kind = type(command)
-    keys = (*WAVE_KEYS, streams.key("command", book), streams.service_key("cursor", streams.OPERATORS, book))
-    body = msgspec.json.encode(command)
+    kind = type(event)
+    keys = (*WAVE_KEYS, streams.key(stream, book), streams.service_key("cursor", writer, book))
+    body = msgspec.json.encode(event)
     answer = await Scripts(wire).run(
-        "command", keys, command.nonce, at // 1_000_000, kind.__name__, kind.VERSION, at, body, identity, parent
+        "command", keys, nonce, at // 1_000_000, kind.__name__, kind.VERSION, at, body, identity, parent
     )
     return answer[1].decode() if answer[0] == b"OK" else None

@@ -767,6 +767,17 @@ class Heartbeat(Event, frozen=True, kw_only=True):
     """The stream in which a gap was met; empty when there is none."""
 
 
+class WatchdogActed(Event, frozen=True, kw_only=True):
+    """The dead man's switch of the account turned. `held`: signed quantity by symbol, as the exchange showed it last."""
+
+    state: str
+    """`watching`, `cancelling`, `cancelled` (the exchange shows no entry), `flattening`, `flat`."""
+    silent_ms: int
+    """Since the last sign of life of execution."""
+    armed: bool = False
+    held: dict[str, str] = {}
+
+
 class AlertRaised(Event, frozen=True, kw_only=True):
     name: str
     severity: str

@@ -32,7 +32,19 @@ PREFIX = "TIDEGATE_"
 CONFIG_VARIABLE = "TIDEGATE_CONFIG"
 RUN_DIR_VARIABLE = "TIDEGATE_RUN_DIR"
 SECRETS_VARIABLE = "TIDEGATE_SECRETS_DIR"
-NAMED_SECTIONS = ("run", "bus", "venue", "marketdata", "signal", "risk", "execution", "monitor", "sim", "telemetry")
+NAMED_SECTIONS = (
+    "run",
+    "bus",
+    "venue",
+    "marketdata",
+    "signal",
+    "risk",
+    "execution",
+    "watchdog",
+    "monitor",
+    "sim",
+    "telemetry",
+)
 """Every section a file may hold, whoever reads it."""
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -120,10 +132,12 @@ def load(
     )
 
 
-def service_settings(name: str, kind: type[S]) -> tuple[Settings, S]:
-    """What a service's composition root calls: the file of TIDEGATE_CONFIG, its own section and the common ones."""
+def service_settings(
+    name: str, kind: type[S], others: Mapping[str, type[msgspec.Struct]] | None = None
+) -> tuple[Settings, S]:
+    """What a service's composition root calls: the file of TIDEGATE_CONFIG, its own section, `others` and the common ones."""
     text = os.environ.get(CONFIG_VARIABLE, "")
-    settings = load({name: kind}, Path(text) if text else None)
+    settings = load({**(others or {}), name: kind}, Path(text) if text else None)
     return settings, settings.section(name, kind)
 
 

@@ -18,7 +18,7 @@ SERVICES = (MARKETDATA, SIGNAL, RISK, EXECUTION, MONITOR)
 LOCKSTEP_SERVICES = (MARKETDATA, SIGNAL, RISK, EXECUTION)
 """The services whose deliveries a tape run counts; monitor reads at its own pace."""
 
-DRIVER, OPERATORS, TRAINER = "driver", "operators", "trainer"
+DRIVER, OPERATORS, TRAINER, WATCHDOG = "driver", "operators", "trainer", "watchdog"
 MD, BOOK = "md", "book"
 
 
@@ -113,6 +113,7 @@ STREAMS: tuple[Stream, ...] = (
     _health(RISK, BOOK),
     _health(EXECUTION, BOOK),
     _health(MONITOR, BOOK),
+    Stream("watchdog", BOOK, WATCHDOG, (MONITOR,), (e.WatchdogActed,)),
     Stream("alert", BOOK, MONITOR, (), (e.AlertRaised, e.AlertCleared)),
 )
 

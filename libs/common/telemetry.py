@@ -54,6 +54,13 @@ CATALOGUE: dict[str, Spec] = {
         "counter", "Requests the exchange failed or refused.", ("endpoint", "ret_code"), "execution"
     ),
     "rate_limit_remaining": Spec("gauge", "Calls left in the venue's current window.", ("endpoint",), "execution"),
+    "watchdog_phase": Spec("gauge", "0 watching, 1 cancelling entries, 2 closing positions.", (), "watchdog"),
+    "watchdog_silence_seconds": Spec("gauge", "Since execution was heard, by way.", ("way",), "watchdog"),
+    "watchdog_cancels_total": Spec("counter", "Orders the watchdog cancelled.", (), "watchdog"),
+    "watchdog_slices_total": Spec(
+        "counter", "Reduce-only orders the watchdog sent, by answer.", ("answer",), "watchdog"
+    ),
+    "watchdog_failures_total": Spec("counter", "Rounds in which the exchange did not answer.", (), "watchdog"),
     "data_rejected_total": Spec("counter", "Market data kept out by the firewall.", ("symbol", "kind"), "monitor"),
     "feed_up": Spec("gauge", "1 while a symbol's feed is alive.", ("symbol",), "monitor"),
     "price": Spec("gauge", "Last trade.", ("symbol",), "monitor"),

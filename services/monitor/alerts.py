@@ -10,6 +10,7 @@ from services.monitor.view import Alert, OrderStatus, State
 PAGE, TICKET = "page", "ticket"
 NS_PER_MS = 1_000_000
 LOSS_LIMITS = ("max_drawdown", "max_daily_loss", "max_weekly_loss")
+WATCHING = "watching"
 WAITING = (OrderStatus.SUBMITTED, OrderStatus.UNKNOWN)
 
 
@@ -17,6 +18,7 @@ def conditions(state: State, config: MonitorConfig) -> dict[str, Alert]:
     """Every alert that should stand now. Names are bounded: by scope, symbol, service and limit."""
     found: dict[str, Alert] = {}
     _halts(state, found)
+    _watchdog(state, found)
     _reconciliation(state, config, found)
     _services(state, config, found)
     _losses(state, config, found)
@@ -27,6 +29,11 @@ def conditions(state: State, config: MonitorConfig) -> dict[str, Alert]:
         if symbol.down:
             found[f"feed:{name}"] = Alert(TICKET, f"no market data for {name}: {symbol.down}")
     return found
+
+
+def _watchdog(state: State, found: dict[str, Alert]) -> None:
+    if state.watchdog != WATCHING:
+        found["watchdog"] = Alert(PAGE, f"the watchdog does not hear execution: {state.watchdog}")
 
 
 def _halts(state: State, found: dict[str, Alert]) -> None:

@@ -252,6 +252,10 @@ def _heartbeat(state: State, record: Record, body: e.Heartbeat) -> None:
         state.beat_at = record.at
 
 
+def _watchdog_acted(state: State, _record: Record, body: e.WatchdogActed) -> None:
+    state.watchdog = body.state
+
+
 def _alert_raised(state: State, record: Record, body: e.AlertRaised) -> None:
     state.alerts[body.name] = Alert(body.severity, body.summary, record.at)
 
@@ -311,6 +315,7 @@ LEARN: dict[type[e.Event], Callable[[State, Record, Any], None]] = {
     e.ModelPromoted: _model_set,
     e.ModelRolledBack: _model_set,
     e.Heartbeat: _heartbeat,
+    e.WatchdogActed: _watchdog_acted,
     e.AlertRaised: _alert_raised,
     e.AlertCleared: _alert_cleared,
 }

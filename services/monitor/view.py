@@ -177,6 +177,8 @@ class State(msgspec.Struct):
     looser_at: int = 0
     looser: str = ""
     """What of the settings file risk ignored at its last start."""
+    watchdog: str = "watching"
+    """What the dead man's switch does, as it told last."""
     flat_at: int = 0
     venue_open_orders: int = 0
     counters: Counters = msgspec.field(default_factory=Counters)
