@@ -36,6 +36,8 @@ class AccountSpec(msgspec.Struct, frozen=True, kw_only=True):
     uid: int = 0
     taker_e8: int = 55_000
     maker_e8: int = 20_000
+    spot_e8: int = 100_000
+    """Spot fee rate, taker and maker alike."""
     permissions: tuple[str, ...] = ("Order", "Position", "SpotTrade")
     """Bybit's names, of all groups; see keyapi.GROUPS."""
     read_only: bool = False
@@ -69,6 +71,9 @@ class Account:
         self.wallet = opening
         self.realised = 0
         self.taker_e8, self.maker_e8 = taker_e8, maker_e8
+        self.spot_e8 = 100_000
+        self.coins: dict[str, int] = {}
+        """Balances of coins other than USDT, in 1e-8 of the coin; what is zero is not there."""
         self.created_at = created_at
         self.margin_mode = "REGULAR_MARGIN"
         self.dcp_offered = False
@@ -76,11 +81,31 @@ class Account:
         """Disconnection protection: product -> seconds without a connection after which its orders are cancelled."""
         self.positions: dict[str, Position] = {}
         self.open_orders: dict[str, Order] = {}
+        self.spot_orders = 0
+        """How many of them are spot orders."""
         self.closed: deque[Order] = deque()
         self.by_id: dict[str, Order] = {}
         self.by_link: dict[str, Order] = {}
         self.fills: deque[Fill] = deque(maxlen=KEPT)
         self.log: deque[Entry] = deque(maxlen=KEPT)
+
+    @property
+    def has_exposure(self) -> bool:
+        """Is there anything that needs margin?"""
+        return len(self.open_orders) > self.spot_orders or any(position.lots for position in self.positions.values())
+
+    def balance(self, coin: str) -> int:
+        """1e-8 of a coin."""
+        return self.wallet if coin == "USDT" else self.coins.get(coin, 0)
+
+    def credit(self, coin: str, amount: int) -> None:
+        """Add to a balance, 1e-8 of the coin."""
+        if coin == "USDT":
+            self.wallet += amount
+        elif balance := self.coins.get(coin, 0) + amount:
+            self.coins[coin] = balance
+        else:
+            self.coins.pop(coin, None)
 
     def position(self, symbol: str) -> Position:
         position = self.positions.get(symbol)
@@ -94,12 +119,14 @@ class Account:
             self.by_link[order.link_id] = order
         if order.is_open:
             self.open_orders[order.order_id] = order
+            self.spot_orders += order.spot
         else:
             self._bury(order)
 
     def close(self, order: Order) -> None:
         """Move an order that has just closed to the history."""
         if self.open_orders.pop(order.order_id, None) is not None:
+            self.spot_orders -= order.spot
             self._bury(order)
 
     def find(self, order_id: str, link_id: str) -> Order | None:

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+from libs.common.values import SPOT
 from sim.account import Account
 from sim.market import NS_PER_MS
 from sim.orders import Order
-from sim.params import Params, linear, number, page, scoped, text
+from sim.params import Params, category_of, linear, number, page, scoped, text
 from sim.venue import Venue
 from sim.wirerows import (
     closed_pnl_row,
+    entry_category,
     entry_row,
     execution_row,
     order_row,
@@ -29,9 +31,8 @@ RECENT_CLOSED = 500
 
 def realtime(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
     """Open orders; by id, or with openOnly=1, also the 500 that closed last."""
-    linear(params)
     named = params.get("orderId") or params.get("orderLinkId")
-    if not named:
+    if not named and category_of(params) != SPOT:
         _require_scope(params)
     recent = islice(reversed(account.closed), RECENT_CLOSED)
     orders: Iterable[Order]
@@ -44,7 +45,6 @@ def realtime(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
 
 def history(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
     """Closed orders of the last 7 days (or the window asked for); those without a fill for 24 h."""
-    linear(params)
     first, last = _span(venue, params)
     day_ago = venue.now // NS_PER_MS - DAY_MS
     status = params.get("orderStatus")
@@ -66,7 +66,10 @@ def _orders_page(venue: Venue, orders: Iterable[Order], params: Params, most: in
 
 def _chosen(venue: Venue, orders: Iterable[Order], params: Params) -> Iterator[Order]:
     order_id, link_id = params.get("orderId"), params.get("orderLinkId")
+    spot = category_of(params) == SPOT
     for order in orders:
+        if order.spot != spot:
+            continue
         if order_id:
             if order.order_id == order_id:
                 yield order
@@ -83,7 +86,6 @@ def _filtered(order: Order, wanted: str) -> bool:
 
 def executions(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
     """Fills and funding, newest first."""
-    linear(params)
     first, last = _span(venue, params)
     order_id, link_id, kind = params.get("orderId"), params.get("orderLinkId"), params.get("execType")
 
@@ -165,21 +167,26 @@ def account_info(venue: Venue, account: Account, params: Params) -> dict[str, An
 
 
 def fee_rate(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
-    linear(params)
-    rates = {"takerFeeRate": rate_text(account.taker_e8), "makerFeeRate": rate_text(account.maker_e8)}
-    return {"list": [{"symbol": name, **rates} for name in venue.markets if params.get("symbol", name) == name]}
+    spot = category_of(params) == SPOT
+    taker, maker = (account.spot_e8,) * 2 if spot else (account.taker_e8, account.maker_e8)
+    rates = {"takerFeeRate": rate_text(taker), "makerFeeRate": rate_text(maker)}
+    return {"list": [{"symbol": market.instrument.name, **rates} for market in venue.markets.values()
+                     if scoped(params, market.instrument)]}  # fmt: skip
 
 
 def transaction_log(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
     first, last = _span(venue, params, DAY_MS)
-    kind = params.get("type")
+    kind, currency, category = (params.get(name) for name in ("type", "currency", "category"))
     entries = (
         entry
         for entry in reversed(account.log)
-        if first <= entry.at // NS_PER_MS <= last and kind in (None, entry.kind)
+        if first <= entry.at // NS_PER_MS <= last
+        and kind in (None, entry.kind)
+        and currency in (None, entry.currency)
+        and category in (None, entry_category(entry))
     )
     limit = number(params, "limit", 20, 50)
-    return page(entries, lambda e: e.number, lambda e: entry_row(e, venue.markets[e.symbol].instrument), params, limit)
+    return page(entries, lambda e: e.number, lambda e: entry_row(e, venue.markets), params, limit)
 
 
 def _span(venue: Venue, params: Params, default_ms: int = WEEK_MS) -> tuple[int, int]:

@@ -65,7 +65,7 @@ def run(
     config: SimConfig | None = None,
 ) -> int:
     """Serve until stopped, then 0; raises TapeError or UsageError before anything listens."""
-    chosen = config or SimConfig(unconfirmed_klines=True)
+    chosen = config or SimConfig(unconfirmed_klines=True, spot=True)
     exchange, store = build(tapes, accounts, state_dir, seed, speed, chosen)
     uvloop.run(serve(exchange, store, host, port))
     return 0

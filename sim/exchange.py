@@ -18,7 +18,8 @@ from typing import Any
 
 import msgspec
 
-from libs.common.values import category_of, to_units
+from libs.common.values import SPOT, category_of, symbol_of, to_units
+from sim import booking
 from sim.account import Account, AccountSpec
 from sim.backcast import Backcast
 from sim.chance import digest, identifier
@@ -27,9 +28,10 @@ from sim.dcpapi import PRODUCT_OF, Deadman
 from sim.desk import Desk, Touched
 from sim.feed import topic_symbol
 from sim.gateway import Gateway
+from sim.instruments import Instrument, spot_rules
 from sim.market import NS_PER_MS, Market
 from sim.orders import Position
-from sim.prints import Print
+from sim.spot import Twin
 from sim.state import AccountState, Changes, Saved
 from sim.tape import SyntheticSource, Tape
 from sim.venue import Venue
@@ -65,7 +67,8 @@ class Exchange:
         self.config, self.tape, self.seed = config, tape, seed
         self.incarnation = incarnation or identifier("incarnation", seed)
         markets = {name: Market(item, seed, tape.native_ms[name]) for name, item in tape.instruments.items()}
-        self.desk = Desk(markets, self.incarnation)
+        twins = _add_spot(markets, seed) if config.spot else {}
+        self.desk = Desk(markets, self.incarnation, twins)
         self.venue = Venue(markets, self.desk, _backcast(tape, seed), self.incarnation)
         self.venue.now = tape.start_at
         specs = list(accounts)
@@ -125,11 +128,7 @@ class Exchange:
     def skip(self, at: int) -> None:
         """What happened up to `at` while this exchange was not there: the markets saw it, nobody traded on it."""
         for event in self.tape.window(at):
-            market = self.venue.markets[event.symbol]
-            if isinstance(event, Print):
-                market.on_print(event)
-            else:
-                market.on_change(event)
+            self.desk.see(event)
         for market in self.venue.markets.values():
             market.roll(at)
             market.fresh.clear()
@@ -179,7 +178,7 @@ class Exchange:
         while self._funding_ms and at >= self._funding_ms * NS_PER_MS:
             stamp = self._funding_ms
             self.venue.now = stamp * NS_PER_MS
-            self.desk.charge_funding(stamp)
+            booking.charge_funding(self.desk, stamp)
             self._tell(self.venue.now)
             self._funding_ms = self._next_funding(self.venue.now)
         self.venue.now = at
@@ -274,7 +273,8 @@ class Exchange:
         opening = to_units(Decimal(spec.usdt))
         account = Account(spec.name, opening, spec.taker_e8, spec.maker_e8, self.tape.start_at)
         account.dcp_offered = spec.dcp
-        for symbol in self.venue.markets:
+        account.spot_e8 = spec.spot_e8
+        for symbol in self.tape.instruments:
             account.positions[symbol] = Position(
                 symbol=symbol, leverage_e2=self.config.leverage * 100, created_at=self.tape.start_at
             )
@@ -297,6 +297,7 @@ class Exchange:
             account.margin_mode, account.dcp_s = state.margin_mode, state.dcp_s
             # Whoever was connected is not connected to this process.
             self.deadman.gone_at |= {(state.uid, product): self.venue.now for product in state.dcp_s}
+            account.coins = dict(state.coins)
             for position in state.positions:
                 if position.symbol in self.venue.markets:
                     account.positions[position.symbol] = position
@@ -340,8 +341,19 @@ def _state(account: Account) -> AccountState:
     positions = [msgspec.structs.replace(position) for position in account.positions.values()]
     return AccountState(
         uid=account.uid, opening=account.opening, wallet=account.wallet, realised=account.realised, positions=positions,
-        margin_mode=account.margin_mode, dcp_s=dict(account.dcp_s),
+        margin_mode=account.margin_mode, dcp_s=dict(account.dcp_s), coins=dict(account.coins),
     )  # fmt: skip
+
+
+def _add_spot(markets: dict[str, Market], seed: int) -> dict[str, Twin]:
+    """Give every perpetual its spot market."""
+    twins = {}
+    for name, linear in list(markets.items()):
+        symbol = symbol_of(name, SPOT)
+        instrument = Instrument(symbol, spot_rules(linear.instrument.rules))
+        spot = markets[symbol] = Market(instrument, seed, linear.klines.native_ms)
+        twins[name] = Twin(linear, spot, seed)
+    return twins
 
 
 def _backcast(tape: Tape, seed: int) -> Backcast:

@@ -6,6 +6,7 @@ Frames are written by hand: this is the hot path of every tape run.
 
 from __future__ import annotations
 
+from libs.common.values import SPOT, SPOT_SUFFIX
 from sim.chance import identifier
 from sim.instruments import amount_text
 from sim.klines import INTERVALS, MINUTE, Candle
@@ -31,11 +32,17 @@ def topic_symbol(topic: str) -> str | None:
     return parts[2] if len(parts) == 3 and known is not None and parts[1] in known else None
 
 
+def wire_topic(topic: str) -> str:
+    """A topic as clients know it: those of spot markets are told apart by the path they are asked for on."""
+    return topic.removesuffix(SPOT_SUFFIX)
+
+
 class BookTopic:
     """One orderbook topic: what was published last, to send differences."""
 
     def __init__(self, topic: str, depth: int) -> None:
         self.topic, self.depth = topic, depth
+        self.name = wire_topic(topic)
         self.bids: dict[int, int] | None = None
         self.asks: dict[int, int] = {}
         self.u = 0
@@ -47,7 +54,7 @@ class Feed:
 
     def __init__(self, market: Market) -> None:
         self.market = market
-        self._symbol = market.instrument.symbol
+        self._symbol, self._spot = market.instrument.name, market.instrument.category == SPOT
         self._books: dict[str, BookTopic] = {}
         self._trades = ""
         self._ticker: dict[str, str] | None = None
@@ -56,7 +63,7 @@ class Feed:
         self._moved = 0
         self._seq = 0
         self._direction, self._before = "ZeroPlusTick", 0
-        self._trade_id = trade_prefix(self._symbol)
+        self._trade_id = trade_prefix(market.instrument.symbol)
 
     @property
     def watched(self) -> bool:
@@ -151,7 +158,7 @@ class Feed:
     def _frame_text(self, book: BookTopic, kind: str, bids: str, asks: str) -> str:
         # The first u is above 1: 1 would say that the service restarted.
         return (
-            f'{{"topic":"{book.topic}","type":"{kind}","ts":{book.ts},"data":{{"s":"{self._symbol}",'
+            f'{{"topic":"{book.name}","type":"{kind}","ts":{book.ts},"data":{{"s":"{self._symbol}",'
             f'"b":[{bids}],"a":[{asks}],"u":{book.u + 1},"seq":{self._seq}}},"cts":{self._moved // NS_PER_MS}}}'
         )
 
@@ -171,7 +178,7 @@ class Feed:
                 f'"v":"{instrument.qty_text(event.lots)}","p":"{instrument.price_text(event.ticks)}",'
                 f'"L":"{self._direction}","i":"{self._trade_id}{number:012x}","BT":false,"RPI":false,"seq":{number}}}'
             )
-        return f'{{"topic":"{self._trades}","type":"snapshot","ts":{ts},"data":[{",".join(rows)}]}}'
+        return f'{{"topic":"{wire_topic(self._trades)}","type":"snapshot","ts":{ts},"data":[{",".join(rows)}]}}'
 
     def _tick_direction(self, before: int, ticks: int) -> str:
         if before == ticks or not before:
@@ -180,10 +187,38 @@ class Feed:
 
     def ticker_fields(self) -> dict[str, str]:
         """The fields of tickers, REST and stream."""
+        return self._spot_fields() if self._spot else self._linear_fields()
+
+    def best_fields(self) -> dict[str, str]:
+        """The best prices: part of the perpetuals' tickers, for spot of the REST row alone."""
+        price, qty = self.market.instrument.price_text, self.market.instrument.qty_text
+        bids, asks = self.market.book.bids, self.market.book.asks
+        bid, ask = bids[0] if bids else (0, 0), asks[0] if asks else (0, 0)
+        return {
+            "bid1Price": price(bid[0]) if bid[0] else "",
+            "bid1Size": qty(bid[1]),
+            "ask1Price": price(ask[0]) if ask[0] else "",
+            "ask1Size": qty(ask[1]),
+        }
+
+    def _spot_fields(self) -> dict[str, str]:
+        market, instrument = self.market, self.market.instrument
+        price, opening = instrument.price_text, market.opening or market.last
+        return {
+            "symbol": self._symbol,
+            "lastPrice": price(market.last),
+            "highPrice24h": price(market.high),
+            "lowPrice24h": price(market.low),
+            "prevPrice24h": price(opening),
+            "volume24h": instrument.plain_qty(market.volume),
+            "turnover24h": amount_text(market.turnover),
+            "price24hPcnt": _change(market.last, opening),
+            "usdIndexPrice": price(market.index),
+        }
+
+    def _linear_fields(self) -> dict[str, str]:
         market, instrument = self.market, self.market.instrument
         price, qty = instrument.price_text, instrument.qty_text
-        bids, asks = market.book.bids, market.book.asks
-        bid, ask = bids[0] if bids else (0, 0), asks[0] if asks else (0, 0)
         next_ms = market.next_funding_ms(market.last_at)
         opening = market.opening or market.last
         return {
@@ -205,10 +240,7 @@ class Feed:
             "fundingCap": "0.00375",
             "nextFundingTime": str(next_ms),
             "fundingRate": amount_text(market.funding_e8(next_ms)),
-            "bid1Price": price(bid[0]) if bid[0] else "",
-            "bid1Size": qty(bid[1]),
-            "ask1Price": price(ask[0]) if ask[0] else "",
-            "ask1Size": qty(ask[1]),
+            **self.best_fields(),
             "preOpenPrice": "",
             "preQty": "",
             "curPreListingPhase": "",
@@ -217,8 +249,8 @@ class Feed:
     def _ticker_text(self, ts: int) -> str:
         fields, before = self.ticker_fields(), self._ticker
         self._ticker = fields
-        if before is None:
-            return self._ticker_frame("snapshot", fields, ts)
+        if before is None or self._spot:
+            return self._ticker_frame("snapshot", fields, ts) if fields != before else ""
         changed = {name: value for name, value in fields.items() if before[name] != value}
         if not changed:
             return ""
@@ -226,13 +258,13 @@ class Feed:
 
     def _ticker_frame(self, kind: str, fields: dict[str, str], ts: int) -> str:
         data = ",".join([f'"{name}":"{value}"' for name, value in fields.items()])
-        return f'{{"topic":"{self._ticker_topic}","type":"{kind}","data":{{{data}}},"cs":{self._seq},"ts":{ts}}}'
+        return f'{{"topic":"{wire_topic(self._ticker_topic)}","type":"{kind}","data":{{{data}}},"cs":{self._seq},"ts":{ts}}}'
 
     def _kline_text(self, topic: str, interval: str, candle: Candle, confirm: bool, ts: int) -> str:
         instrument = self.market.instrument
         price, end = instrument.price_text, candle.start + INTERVALS[interval] * MINUTE - 1
         return (
-            f'{{"topic":"{topic}","data":[{{"start":{candle.start},"end":{end},"interval":"{interval}",'
+            f'{{"topic":"{wire_topic(topic)}","data":[{{"start":{candle.start},"end":{end},"interval":"{interval}",'
             f'"open":"{price(candle.open)}","close":"{price(candle.close)}","high":"{price(candle.high)}",'
             f'"low":"{price(candle.low)}","volume":"{instrument.qty_text(candle.lots)}",'
             f'"turnover":"{amount_text(candle.turnover)}","confirm":{"true" if confirm else "false"},'

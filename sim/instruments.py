@@ -10,10 +10,12 @@ from typing import Any
 
 import msgspec
 
-from libs.common.values import UNITS_PER_COIN, Grid, divide_half_even
+from libs.common.values import SPOT, UNITS_PER_COIN, Grid, category_of, divide_half_even, venue_name
 
 RATE_SCALE = 100_000_000
 """Rates (fees, funding, margin) are integers of 1e-8."""
+SPOT_MOST_USDT = 8_000_000
+"""maxOrderAmt of a spot order."""
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +60,19 @@ def rules_on_grid(tick_size: Decimal, lot_size: Decimal) -> Rules:
     return Rules(tick_size=tick, lot_size=lot, max_qty=lot * 10_000_000, max_market_qty=lot * 2_000_000)
 
 
+def spot_rules(linear: Rules) -> Rules:
+    """Rules of the spot market beside a perpetual: same tick, a lot up to a thousand times finer, half the price limits."""
+    unit = Decimal(1) / UNITS_PER_COIN
+    lot = linear.lot_size
+    for _ in range(3):
+        if min(lot, lot * linear.tick_size) / 10 < unit:
+            break
+        lot /= 10
+    return msgspec.structs.replace(
+        linear, lot_size=lot, price_limit_ratio_x=Decimal("0.005"), price_limit_ratio_y=Decimal("0.01")
+    )
+
+
 def amount_text(units: int) -> str:
     """1e-8 units as the exchange writes amounts: no exponent, no trailing zeros."""
     if not units:
@@ -86,9 +101,11 @@ class Instrument:
         "_price_format",
         "_price_points",
         "_price_power",
+        "category",
         "grid",
         "lot_e8",
         "maintenance_e8",
+        "name",
         "rules",
         "symbol",
         "units",
@@ -96,6 +113,7 @@ class Instrument:
 
     def __init__(self, symbol: str, rules: Rules) -> None:
         self.symbol = symbol
+        self.name, self.category = venue_name(symbol), category_of(symbol)
         self.rules = rules
         self.grid = Grid(rules.tick_size, rules.lot_size)
         self.units = self.grid.units_per_tick_lot
@@ -109,7 +127,7 @@ class Instrument:
 
     @property
     def base_coin(self) -> str:
-        return self.symbol.removesuffix("USDT").removesuffix("USDC")
+        return self.name.removesuffix("USDT").removesuffix("USDC")
 
     def price_text(self, ticks: int) -> str:
         value = ticks * self._price_points
@@ -134,11 +152,11 @@ class Instrument:
 
     def ticks_exact(self, text: Any) -> int | None:
         """Ticks of a price on the wire, None when it is no positive number on the grid."""
-        return _steps(text, self.rules.tick_size)
+        return steps_of(text, self.rules.tick_size)
 
     def lots_exact(self, text: Any) -> int | None:
         """Lots of a quantity on the wire, None when it is no number >= 0 on the grid."""
-        return _steps(text, self.rules.lot_size)
+        return steps_of(text, self.rules.lot_size)
 
     def ratio_ticks(self, ticks: int, ratio: Decimal, sign: int) -> int:
         """Ticks moved by a fraction, rounded toward the unmoved price."""
@@ -147,6 +165,39 @@ class Instrument:
 
     def row(self) -> dict[str, Any]:
         """A row of /v5/market/instruments-info."""
+        return self._spot_row() if self.category == SPOT else self._linear_row()
+
+    def _spot_row(self) -> dict[str, Any]:
+        rules, most = self.rules, f"{self.rules.max_qty.normalize():f}"
+        return {
+            "symbolId": 9,
+            "symbol": self.name,
+            "baseCoin": self.base_coin,
+            "quoteCoin": "USDT",
+            "innovation": "0",
+            "status": "Trading",
+            "marginTrading": "utaOnly",
+            "stTag": "0",
+            "lotSizeFilter": {
+                "basePrecision": f"{rules.lot_size:f}",
+                "quotePrecision": "0.0000001",
+                "minOrderQty": self.qty_text(1),
+                "maxOrderQty": most,
+                "minOrderAmt": str(rules.min_notional),
+                "maxOrderAmt": str(SPOT_MOST_USDT),
+                "maxLimitOrderQty": most,
+                "maxMarketOrderQty": f"{rules.max_market_qty.normalize():f}",
+                "postOnlyMaxLimitOrderSize": most,
+            },
+            "priceFilter": {"tickSize": self.plain_price(1)},
+            "riskParameters": {
+                "priceLimitRatioX": str(rules.price_limit_ratio_x),
+                "priceLimitRatioY": str(rules.price_limit_ratio_y),
+            },
+            "symbolType": "",
+        }
+
+    def _linear_row(self) -> dict[str, Any]:
         rules = self.rules
         lot, market = self.qty_text(int(rules.max_qty / rules.lot_size)), int(rules.max_market_qty / rules.lot_size)
         return {
@@ -190,7 +241,8 @@ class Instrument:
         }
 
 
-def _steps(text: Any, step: Decimal) -> int | None:
+def steps_of(text: Any, step: Decimal) -> int | None:
+    """How many whole steps a number on the wire is; None when it is no number >= 0 on that grid."""
     try:
         value = Decimal(str(text))
     except InvalidOperation:

@@ -44,7 +44,7 @@ class Klines:
     """`closed` is told of each confirmed candle: (interval name, candle), smallest interval first."""
 
     def __init__(self, units: int, native_ms: int, closed: Callable[[str, Candle], None]) -> None:
-        self._units = units
+        self._units, self.native_ms = units, native_ms
         base = next((name for name, minutes in INTERVALS.items() if minutes * MINUTE >= native_ms), "D")
         self._base_name, self._base_ms = base, INTERVALS[base] * MINUTE
         self._closed = closed

@@ -9,7 +9,7 @@ from sim.book import Book
 from sim.chance import digest
 from sim.instruments import Instrument
 from sim.klines import Candle, Klines
-from sim.prints import BookChange, Print
+from sim.prints import BookChange, MarketEvent, Print
 
 NS_PER_MS = 1_000_000
 SMOOTH_NS = 2_000_000_000
@@ -78,6 +78,12 @@ class Market:
     @property
     def hour_ago(self) -> int:
         return self._hours[-1][1] if self._hours else self.last
+
+    def take(self, event: MarketEvent) -> None:
+        if isinstance(event, Print):
+            self.on_print(event)
+        else:
+            self.on_change(event)
 
     def on_print(self, event: Print) -> None:
         at_ms = event.at // NS_PER_MS

@@ -19,6 +19,20 @@ def take(book: Book, order: Order, limit_ticks: int, lots: int) -> list[tuple[in
     return walk(levels, order.side, limit_ticks, lots)
 
 
+def affordable(book: Book, order: Order, units: int) -> int:
+    """Lots that the order's budget buys within its limit; one more when the book ends before the money does."""
+    left, lots = order.budget - order.cum_value, 0
+    for ticks, offered in book.side(order.side):
+        if (ticks - order.ticks) * order.side > 0:
+            break
+        wanted = left // (ticks * units)
+        if wanted <= offered:
+            return lots + wanted
+        lots += offered
+        left -= offered * ticks * units
+    return lots + 1
+
+
 def crosses(book: Book, side: int, ticks: int) -> bool:
     """Would an order at this price trade at once?"""
     levels = book.side(side)

@@ -46,6 +46,9 @@ class Order(msgspec.Struct, kw_only=True):
     stop_loss: int = 0
     parent_link_id: str = ""
     last_on_created: int = 0
+    spot: bool = False
+    budget: int = 0
+    """Spot market buy by value (marketUnit quoteCoin): what may be spent, 1e-8 USDT; `lots` follows from the book."""
 
     @property
     def is_open(self) -> bool:
@@ -84,10 +87,12 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
     at: int
     stop_type: str = ""
     create_type: str = "CreateByUser"
+    fee_coin: str = "USDT"
+    """A spot buyer pays the fee in the coin that was bought, then `fee` is 1e-8 of that."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the transaction log: a change of the wallet. `funding` > 0 was received."""
+    """One row of the transaction log: a change of the balance of `currency`, in 1e-8 of it. `funding` > 0 was received."""
 
     account: str
     number: int
@@ -106,6 +111,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     order_id: str
     link_id: str
     at: int
+    currency: str = "USDT"
 
     @property
     def change(self) -> int:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from libs.common.values import LINEAR, SPOT, symbol_of
+from libs.common.values import LINEAR, SPOT, SPOT_SUFFIX, symbol_of
 from sim.instruments import Instrument
 from sim.market import Market
 from sim.wiretypes import RefusalError, WireRequest
@@ -52,30 +52,37 @@ def flag(params: Params, name: str) -> bool:
 
 
 def linear(params: Params) -> None:
-    if text(params, "category", "linear") != "linear":
-        raise RefusalError(10001, "params error: the simulator has category linear only")
+    """Only perpetuals have this."""
+    if text(params, "category", LINEAR) != LINEAR:
+        raise RefusalError(10001, "params error: category invalid, expected linear")
 
 
 def category_of(params: Params) -> str:
-    """`linear` or `spot`; raises RefusalError for any other."""
-    category = text(params, "category", "linear")
+    """linear or spot."""
+    category = text(params, "category", LINEAR)
     if category not in (LINEAR, SPOT):
         raise RefusalError(10001, "params error: category invalid, the simulator has linear and spot")
     return category
 
 
+def key_of(params: Params) -> str:
+    """The name that the symbol of the request has inside the exchange."""
+    return symbol_of(text(params, "symbol"), category_of(params))
+
+
 def market_of(markets: dict[str, Market], params: Params) -> Market:
-    name = text(params, "symbol")
-    symbol = symbol_of(name, category_of(params))
-    if symbol not in markets:
-        raise RefusalError(10001, f"params error: symbol invalid {name}".rstrip())
-    return markets[symbol]
+    key = key_of(params)
+    if key not in markets or key.endswith(SPOT_SUFFIX) != (category_of(params) == SPOT):
+        raise RefusalError(10001, f"params error: symbol invalid {text(params, 'symbol')}".rstrip())
+    return markets[key]
 
 
 def scoped(params: Params, instrument: Instrument) -> bool:
-    """Does symbol, baseCoin or settleCoin of the request select the instrument?"""
+    """Do category and symbol, baseCoin or settleCoin of the request select the instrument?"""
+    if category_of(params) != instrument.category:
+        return False
     if symbol := params.get("symbol"):
-        return bool(symbol == instrument.symbol)
+        return bool(symbol == instrument.name)
     if base := params.get("baseCoin"):
         return bool(base == instrument.base_coin)
     return bool(params.get("settleCoin", "USDT") == "USDT")
@@ -91,7 +98,7 @@ def page(items: Iterable[T], key: Callable[[T], int], row: Callable[[T], Row], p
         if before is not None and key(item) >= before:
             continue
         if len(rows) == limit:
-            return {"nextPageCursor": f"{last}%3A{last}", "category": "linear", "list": rows}
+            return {"nextPageCursor": f"{last}%3A{last}", "category": category_of(params), "list": rows}
         rows.append(row(item))
         last = key(item)
-    return {"nextPageCursor": "", "category": "linear", "list": rows}
+    return {"nextPageCursor": "", "category": category_of(params), "list": rows}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from libs.common.values import SPOT
 from sim.feed import SIDES, trade_prefix
 from sim.instruments import amount_text
 from sim.klines import INTERVALS, MINUTE, Candle
 from sim.market import NS_PER_MS, Market
-from sim.params import Params, linear, market_of, number, text
+from sim.params import Params, category_of, linear, market_of, number, scoped, text
 from sim.venue import Venue
 from sim.wiretypes import RefusalError
 
@@ -20,7 +21,6 @@ def server_time(venue: Venue, params: Params) -> dict[str, Any]:
 
 def kline(venue: Venue, params: Params) -> dict[str, Any]:
     """Candles of the tape before now, newest first; the first may be unfinished."""
-    linear(params)
     market, interval = market_of(venue.markets, params), text(params, "interval")
     if interval not in INTERVALS:
         raise RefusalError(10001, "params error: interval invalid")
@@ -31,10 +31,11 @@ def kline(venue: Venue, params: Params) -> dict[str, Any]:
     candles = venue.backcast.before(market, interval, candles) + candles
     rows = [_kline_row(market, candle) for candle in reversed(candles) if start <= candle.start <= end]
     limit = number(params, "limit", 200, 1000)
-    return {"category": "linear", "symbol": market.instrument.symbol, "list": rows[:limit]}
+    return {"category": market.instrument.category, "symbol": market.instrument.name, "list": rows[:limit]}
 
 
 def mark_kline(venue: Venue, params: Params) -> dict[str, Any]:
+    linear(params)
     result = kline(venue, params)
     result["list"] = [row[:5] for row in result["list"]]
     return result
@@ -53,40 +54,46 @@ def _kline_row(market: Market, candle: Candle) -> list[str]:
     ]
 
 
+def chosen(venue: Venue, params: Params) -> list[Market]:
+    """The market of the symbol, or every one of the category."""
+    if params.get("symbol"):
+        return [market_of(venue.markets, params)]
+    category = category_of(params)
+    return [market for market in venue.markets.values() if market.instrument.category == category]
+
+
 def tickers(venue: Venue, params: Params) -> dict[str, Any]:
-    linear(params)
-    chosen = [market_of(venue.markets, params)] if params.get("symbol") else list(venue.markets.values())
     rows = []
-    for market in chosen:
-        row = venue.feeds[market.instrument.symbol].ticker_fields()
+    for market in chosen(venue, params):
+        feed = venue.feeds[market.instrument.symbol]
+        row = feed.ticker_fields()
+        if market.instrument.category == SPOT:
+            rows.append(row | feed.best_fields())
+            continue
         del row["tickDirection"]
         row |= {"deliveryTime": "0", "predictedDeliveryPrice": "", "basisRate": "", "deliveryFeeRate": "", "basis": ""}
         rows.append(row)
-    return {"category": "linear", "list": rows}
+    return {"category": category_of(params), "list": rows}
 
 
 def instruments_info(venue: Venue, params: Params) -> dict[str, Any]:
-    linear(params)
-    chosen = [market for name, market in venue.markets.items() if params.get("symbol", name) == name]
-    if params.get("status", "Trading") != "Trading":
-        chosen = []
-    return {"category": "linear", "list": [market.instrument.row() for market in chosen], "nextPageCursor": ""}
+    category, trading = category_of(params), params.get("status", "Trading") == "Trading"
+    rows = [m.instrument.row() for m in venue.markets.values() if trading and scoped(params, m.instrument)]
+    return {"category": category, "list": rows} | ({} if category == SPOT else {"nextPageCursor": ""})
 
 
 def orderbook(venue: Venue, params: Params) -> dict[str, Any]:
-    linear(params)
     market, limit = market_of(venue.markets, params), number(params, "limit", 25, 1000)
     price, qty = market.instrument.price_text, market.instrument.qty_text
     sides = [
         [[price(ticks), qty(lots)] for ticks, lots in side[:limit]] for side in (market.book.bids, market.book.asks)
     ]
     ms, stamp = venue.now // NS_PER_MS, market.last_at // NS_PER_MS
-    return {"s": market.instrument.symbol, "b": sides[0], "a": sides[1], "ts": ms, "u": market.trades + 2,
+    return {"s": market.instrument.name, "b": sides[0], "a": sides[1], "ts": ms, "u": market.trades + 2,
             "seq": market.trades + 1, "cts": stamp}  # fmt: skip
 
 
 def recent_trade(venue: Venue, params: Params) -> dict[str, Any]:
-    linear(params)
     market, limit = market_of(venue.markets, params), number(params, "limit", 500, 1000)
     instrument, rows = market.instrument, []
     prefix = trade_prefix(instrument.symbol)
@@ -94,7 +101,7 @@ def recent_trade(venue: Venue, params: Params) -> dict[str, Any]:
         rows.append(
             {
                 "execId": f"{prefix}{trade:012x}",
-                "symbol": instrument.symbol,
+                "symbol": instrument.name,
                 "price": instrument.price_text(event.ticks),
                 "size": instrument.qty_text(event.lots),
                 "side": SIDES[event.side],
@@ -104,7 +111,7 @@ def recent_trade(venue: Venue, params: Params) -> dict[str, Any]:
                 "seq": str(trade),
             }
         )
-    return {"category": "linear", "list": rows}
+    return {"category": instrument.category, "list": rows}
 
 
 def funding_history(venue: Venue, params: Params) -> dict[str, Any]:
@@ -128,7 +135,7 @@ def price_limit(venue: Venue, params: Params) -> dict[str, Any]:
     market = market_of(venue.markets, params)
     instrument, ratio = market.instrument, market.instrument.rules.price_limit_ratio_y
     return {
-        "symbol": instrument.symbol,
+        "symbol": instrument.name,
         "buyLmt": instrument.price_text(instrument.ratio_ticks(market.mark, ratio, 1)),
         "sellLmt": instrument.price_text(instrument.ratio_ticks(market.mark, ratio, -1)),
         "ts": str(venue.now // NS_PER_MS),
@@ -136,7 +143,7 @@ def price_limit(venue: Venue, params: Params) -> dict[str, Any]:
 
 
 def risk_limit(venue: Venue, params: Params) -> dict[str, Any]:
-    chosen = [market_of(venue.markets, params)] if params.get("symbol") else list(venue.markets.values())
+    linear(params)
     rows = [
         {
             "id": 1,
@@ -148,7 +155,7 @@ def risk_limit(venue: Venue, params: Params) -> dict[str, Any]:
             "maxLeverage": f"{market.instrument.rules.max_leverage:.2f}",
             "mmDeduction": "",
         }
-        for market in chosen
+        for market in chosen(venue, params)
     ]
     return {"category": "linear", "list": rows, "nextPageCursor": ""}
 

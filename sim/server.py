@@ -21,13 +21,19 @@ import msgspec
 import uvicorn
 
 from libs.common.errors import UsageError
+from libs.common.values import SPOT_SUFFIX
 from sim.exchange import PRIVATE_TOPICS, Exchange
 from sim.rates import Addresses
 from sim.sessions import ACK_S, Batch, Receive, Send, Sessions
 from sim.store import Store
 from sim.wiretypes import Frame, Outbox, WireReply, WireRequest
 
-WS_PATHS = {"/v5/public/linear": "public", "/v5/private": "private", "/v5/trade": "trade"}
+WS_PATHS = {
+    "/v5/public/linear": "public",
+    "/v5/public/spot": "spot",
+    "/v5/private": "private",
+    "/v5/trade": "trade",
+}
 LOCKSTEP_ID = re.compile(r"([a-z][a-z0-9_]*)-(\d+)")
 REMEMBERED = 10_000
 """Replies of lockstep requests that can be asked for again."""
@@ -139,10 +145,12 @@ class SimServer:
         outbox = self._computed = self.exchange.collect()
         names = set()
         for client in self._sessions.clients.values():
-            frames = [frame.text for frame in outbox.frames if client.wants(frame.topic, frame.account)]
+            wanted = [frame for frame in outbox.frames if client.wants(frame.topic, frame.account)]
+            spot = [frame.text for frame in wanted if frame.topic.endswith(SPOT_SUFFIX)]
+            frames = [frame.text for frame in wanted if not frame.topic.endswith(SPOT_SUFFIX)] + spot
             replies = [reply.request_id for reply in outbox.replies if reply.client == client.name]
             if frames or replies:
-                client.batch = Batch(number=number, at=at_ns, frames=frames, replies=replies)
+                client.batch = Batch(number=number, at=at_ns, frames=frames, replies=replies, spot=len(spot))
                 names.add(client.name)
         return names
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.values import SPOT_SUFFIX
 from sim.chance import identifier
 from sim.dcpapi import TOPICS as DCP_TOPICS
 from sim.exchange import PRIVATE_TOPICS, Exchange
@@ -25,6 +26,9 @@ Ask = Callable[[WireRequest], "asyncio.Future[WireReply]"]
 MARKER = "sim.instant"
 ACK_S = 0.003
 """Acks take so long in real time, for clients that note a request's id only after they sent it."""
+SPOT_MARK = "sim.spot."
+MOST_SPOT_ARGS = 10
+"""Topics of one subscribe request on the spot stream."""
 MOST_WAITING = 20_000
 """Frames a session may lag behind before it is dropped."""
 
@@ -40,10 +44,14 @@ class Batch(msgspec.Struct, kw_only=True):
     frames: list[str]
     replies: list[str]
     """Request ids."""
+    spot: int = 0
+    """How many of the frames, the last ones, come from the spot stream."""
     delivered: bool = False
 
     def marker(self) -> str:
         data = {"n": self.number, "at": self.at, "frames": len(self.frames), "replies": len(self.replies)}
+        if self.spot:
+            data["spot"] = self.spot
         return _ENCODE({"topic": MARKER, "ts": self.at // NS_PER_MS, "data": data}).decode()
 
 
@@ -224,8 +232,8 @@ class Sessions:
         session.push(_answer(session, request, op, True, ""))
         if op == "unsubscribe":
             for topic in topics:
-                if session.topics.pop(_plain(topic), None) is not None:
-                    self._drop(session, _plain(topic))
+                if session.topics.pop(_inner(session, topic), None) is not None:
+                    self._drop(session, _inner(session, topic))
             return
         markers = [topic for topic in topics if topic.startswith(MARKER)]
         for topic in topics:
@@ -240,8 +248,10 @@ class Sessions:
         """Why the whole request is refused; empty when it is fine."""
         if not topics:
             return "error:args must be a list of topics"
+        if session.kind == "spot" and len(topics) > MOST_SPOT_ARGS:
+            return f"error:args size >{MOST_SPOT_ARGS}"
         for topic in topics:
-            plain = _plain(topic)
+            plain = _inner(session, topic)
             private = plain in PRIVATE_TOPICS or topic in DCP_TOPICS
             if topic.startswith(MARKER + "."):
                 if len(topic.split(".")) != 4 or not topic.rpartition(".")[2].isdigit():
@@ -251,17 +261,17 @@ class Sessions:
                     return "Request not authorized"
                 if not private:
                     return f"error:handler not found,topic:{topic}"
-            elif not self._exchange.knows(topic):
+            elif not self._exchange.knows(plain):
                 return f"error:handler not found,topic:{topic}"
             if op == "subscribe" and plain in session.topics:
                 return f"error:already subscribed,topic:{topic}"
         return ""
 
     def _add(self, session: Session, topic: str, quiet: bool) -> None:
-        plain = _plain(topic)
-        if session.kind == "public":
-            late = self._exchange.snapshot(topic)
-            self._exchange.watch(topic)
+        plain = _inner(session, topic)
+        if session.kind != "private":
+            late = self._exchange.snapshot(plain)
+            self._exchange.watch(plain)
             if late is not None and not quiet:
                 session.push(late)
         elif plain in DCP_TOPICS:
@@ -284,10 +294,17 @@ class Sessions:
             self.changed.notify_all()
 
 
-def _plain(topic: str) -> str:
-    """`order.linear` -> `order`; public topics stay."""
-    head = topic.removesuffix(".linear")
-    return head if head in PRIVATE_TOPICS else topic
+def _inner(session: Session, topic: str) -> str:
+    """The exchange's own name of a topic: `order.linear` -> `order`; those of spot markets end in the name of the market.
+
+    `sim.spot.<topic>` is a spot topic on the one connection of a lockstep client.
+    """
+    if session.kind == "private":
+        head = topic.removesuffix(".linear").removesuffix(".spot")
+        return head if head in PRIVATE_TOPICS else topic
+    if session.kind == "spot":
+        return topic + SPOT_SUFFIX
+    return topic.removeprefix(SPOT_MARK) + SPOT_SUFFIX if topic.startswith(SPOT_MARK) else topic
 
 
 def _answer(session: Session, request: dict[str, Any], op: str, success: bool, message: str) -> str:

@@ -16,6 +16,7 @@ class AccountState(msgspec.Struct, kw_only=True):
     positions: list[Position]
     margin_mode: str = "REGULAR_MARGIN"
     dcp_s: dict[str, int] = {}
+    coins: dict[str, int] = {}
 
 
 class Changes(msgspec.Struct):

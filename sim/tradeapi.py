@@ -6,14 +6,15 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from sim import stops
+from libs.common.values import SPOT
+from sim import spotapi, stops
 from sim.account import Account, fee_of
 from sim.chance import identifier
 from sim.desk import protected
 from sim.margin import margin_of
 from sim.market import Market
 from sim.orders import Order
-from sim.params import Params, flag, linear, market_of, number, scoped, text
+from sim.params import Params, category_of, flag, key_of, linear, market_of, number, scoped, text
 from sim.venue import Venue
 from sim.wiretypes import RefusalError
 
@@ -25,6 +26,8 @@ BATCH = 500
 
 
 def create(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
+    if category_of(params) == SPOT:
+        return spotapi.create(venue, account, params)
     order = _checked(venue, account, params)
     order.number, order.order_id = venue.desk.new_order_id()
     venue.desk.place(order, venue.now)
@@ -188,15 +191,24 @@ def _target(account: Account, params: Params, action: str) -> Order:
     if not order_id and not link_id:
         raise RefusalError(10001, "params error: OrderId or orderLinkId is required")
     order = account.find(order_id, link_id)
-    if order is None or not order.is_open or order.symbol != text(params, "symbol", order.symbol):
+    spot = category_of(params) == SPOT
+    if (
+        order is None
+        or not order.is_open
+        or order.spot != spot
+        or ("symbol" in params and order.symbol != key_of(params))
+    ):
+        if spot:
+            raise RefusalError(170213, "Order does not exist.")
         raise RefusalError(110001, f"order not exists or too late to {action}")
     return order
 
 
 def amend(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
-    linear(params)
-    market = market_of(venue.markets, params)
     order = _target(account, params, "replace")
+    if order.spot:
+        return spotapi.amend(venue, account, order, params)
+    market = market_of(venue.markets, params)
     ticks = _ticks(market, params, "price") or order.ticks
     trigger = _ticks(market, params, "triggerPrice") or order.trigger_ticks
     lots = order.lots
@@ -235,15 +247,13 @@ def _check_amended(venue: Venue, account: Account, market: Market, order: Order,
 
 
 def cancel(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
-    linear(params)
     order = _target(account, params, "cancel")
     venue.desk.cancel(order, venue.now, CANCELLED, "CancelByUser")
     return {"orderId": order.order_id, "orderLinkId": order.link_id}
 
 
 def cancel_all(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
-    linear(params)
-    if not any(params.get(name) for name in ("symbol", "baseCoin", "settleCoin")):
+    if category_of(params) != SPOT and not any(params.get(name) for name in ("symbol", "baseCoin", "settleCoin")):
         raise RefusalError(10001, "params error: symbol, baseCoin or settleCoin is required")
     wanted = text(params, "orderFilter")
     rows: list[dict[str, str]] = []

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from libs.common.values import SPOT, category_of
 from sim.account import Account, unrealised
 from sim.instruments import RATE_SCALE, Instrument, amount_text
-from sim.margin import Margin, margin_of
+from sim.margin import Margin, locked_of, margin_of, worth
 from sim.market import NS_PER_MS, Market
 from sim.orders import Entry, Fill, Order, Position
 
@@ -27,16 +28,18 @@ def rate_text(rate_e8: int) -> str:
 def order_row(order: Order, instrument: Instrument) -> Row:
     """A row of /v5/order/realtime and /v5/order/history."""
     price, qty = instrument.plain_price, instrument.plain_qty
-    leaves = order.leaves
+    leaves, spot = order.leaves, order.spot
+    coin = instrument.base_coin if spot and order.side > 0 else "USDT"
+    by_value = amount_text(order.budget) if order.budget else ""
     return {
         "orderId": order.order_id,
         "orderLinkId": order.link_id,
         "blockTradeId": "",
-        "symbol": order.symbol,
+        "symbol": instrument.name,
         "price": price(order.ticks),
-        "qty": qty(order.lots),
+        "qty": by_value or qty(order.lots),
         "side": SIDES[order.side],
-        "isLeverage": "",
+        "isLeverage": "0" if spot else "",
         "positionIdx": 0,
         "orderStatus": order.status,
         "createType": order.create_type,
@@ -48,7 +51,7 @@ def order_row(order: Order, instrument: Instrument) -> Row:
         "cumExecQty": qty(order.cum_lots),
         "cumExecValue": amount_text(order.cum_value),
         "cumExecFee": amount_text(order.cum_fee),
-        "cumFeeDetail": {"USDT": amount_text(order.cum_fee)} if order.cum_lots else {},
+        "cumFeeDetail": {coin: amount_text(order.cum_fee)} if order.cum_lots else {},
         "timeInForce": order.tif,
         "orderType": order.kind,
         "stopOrderType": order.stop_type,
@@ -63,14 +66,14 @@ def order_row(order: Order, instrument: Instrument) -> Row:
         "slTriggerBy": "LastPrice" if order.stop_loss else "",
         "triggerDirection": order.trigger_direction,
         "triggerBy": order.trigger_by,
-        "lastPriceOnCreated": price(order.last_on_created),
+        "lastPriceOnCreated": "" if spot else price(order.last_on_created),
         "reduceOnly": order.reduce_only,
         "closeOnTrigger": order.close_on_trigger,
         "smpType": "None",
         "smpGroup": 0,
         "smpOrderId": "",
         "placeType": "",
-        "marketUnit": "",
+        "marketUnit": _market_unit(order),
         "slippageToleranceType": "UNKNOWN",
         "slippageTolerance": "0",
         "extraFees": "",
@@ -81,10 +84,16 @@ def order_row(order: Order, instrument: Instrument) -> Row:
     }
 
 
+def _market_unit(order: Order) -> str:
+    if not order.spot or order.kind != "Market":
+        return ""
+    return "quoteCoin" if order.budget else "baseCoin"
+
+
 def order_frame_row(order: Order, instrument: Instrument) -> Row:
     """The row of the private `order` stream: the REST row and what only the stream tells."""
     row = order_row(order, instrument)
-    row["category"] = "linear"
+    row["category"] = instrument.category
     row["closedPnl"] = amount_text(order.closed_pnl)
     row["feeCurrency"] = ""
     row["parentOrderLinkId"] = order.parent_link_id
@@ -93,27 +102,27 @@ def order_frame_row(order: Order, instrument: Instrument) -> Row:
 
 def execution_row(fill: Fill, instrument: Instrument) -> Row:
     """A row of /v5/execution/list."""
-    price, qty = instrument.plain_price, instrument.plain_qty
+    price, qty, spot = instrument.plain_price, instrument.plain_qty, instrument.category == SPOT
     return {
-        "symbol": fill.symbol,
+        "symbol": instrument.name,
         "orderType": fill.kind,
         "underlyingPrice": "",
         "orderLinkId": fill.link_id,
         "orderId": fill.order_id,
-        "stopOrderType": fill.stop_type or "UNKNOWN",
+        "stopOrderType": fill.stop_type or ("" if spot else "UNKNOWN"),
         "execTime": ms_text(fill.at),
-        "feeCurrency": "",
+        "feeCurrency": fill.fee_coin if spot else "",
         "createType": fill.create_type,
         "feeRate": rate_text(fill.fee_rate_e8),
         "tradeIv": "",
         "blockTradeId": "",
-        "markPrice": price(fill.mark_ticks),
+        "markPrice": "" if spot else price(fill.mark_ticks),
         "execPrice": price(fill.ticks),
         "markIv": "",
         "orderQty": qty(fill.order_lots),
         "orderPrice": price(fill.order_ticks),
         "execValue": amount_text(fill.value),
-        "closedSize": qty(fill.closed_lots),
+        "closedSize": "" if spot else qty(fill.closed_lots),
         "execType": fill.exec_type,
         "seq": fill.number,
         "side": SIDES[fill.side],
@@ -131,10 +140,10 @@ def execution_row(fill: Fill, instrument: Instrument) -> Row:
 def execution_frame_row(fill: Fill, instrument: Instrument) -> Row:
     """The row of the private `execution` stream."""
     row = execution_row(fill, instrument)
-    row["category"] = "linear"
+    row["category"] = instrument.category
     row["isLeverage"] = "0"
     row["execPnl"] = amount_text(fill.pnl)
-    row["feeCurrency"] = "USDT"
+    row["feeCurrency"] = fill.fee_coin
     row["extraFees"] = []
     return row
 
@@ -142,8 +151,8 @@ def execution_frame_row(fill: Fill, instrument: Instrument) -> Row:
 def fast_execution_row(fill: Fill, instrument: Instrument) -> Row:
     """The row of `execution.fast`: a maker's orderLinkId is never shown there."""
     return {
-        "category": "linear",
-        "symbol": fill.symbol,
+        "category": instrument.category,
+        "symbol": instrument.name,
         "execId": fill.exec_id,
         "execPrice": instrument.plain_price(fill.ticks),
         "execQty": instrument.plain_qty(fill.lots),
@@ -216,7 +225,7 @@ def position_frame_row(position: Position, market: Market) -> Row:
 def wallet_row(account: Account, markets: Mapping[str, Market]) -> Row:
     """list[0] of /v5/account/wallet-balance and the row of the private `wallet` stream."""
     margin = margin_of(account, markets)
-    balance, equity = margin.balance or 1, amount_text(margin.balance)
+    balance = margin.balance or 1
     return {
         "accountType": "UNIFIED",
         "accountLTV": "0",
@@ -224,21 +233,35 @@ def wallet_row(account: Account, markets: Mapping[str, Market]) -> Row:
         "accountIMRateByMp": "0",
         "accountMMRate": _ratio(margin.maintenance, balance),
         "accountMMRateByMp": "0",
-        "totalEquity": equity,
-        "totalWalletBalance": amount_text(margin.wallet),
-        "totalMarginBalance": equity,
+        "totalEquity": amount_text(margin.equity),
+        "totalWalletBalance": amount_text(margin.wallet + margin.coins),
+        "totalMarginBalance": amount_text(margin.balance),
         "totalAvailableBalance": amount_text(margin.available),
         "totalPerpUPL": amount_text(margin.unrealised),
         "totalInitialMargin": amount_text(margin.initial),
         "totalInitialMarginByMp": "0",
         "totalMaintenanceMargin": amount_text(margin.maintenance),
         "totalMaintenanceMarginByMp": "0",
-        "coin": [_coin_row(account, margin)],
+        "coin": _coin_rows(account, margin, markets),
     }
 
 
+def _coin_rows(account: Account, margin: Margin, markets: Mapping[str, Market]) -> list[Row]:
+    locked = locked_of(account, markets) if account.spot_orders else {}
+    rows = [_coin_row(account, margin) | {"locked": amount_text(locked.get("USDT", 0))}]
+    nothing = dict.fromkeys(
+        ("totalOrderIM", "totalPositionIM", "totalPositionMM", "unrealisedPnl", "cumRealisedPnl"), "0"
+    )
+    for coin, amount in account.coins.items():
+        held = amount_text(amount)
+        own = {"coin": coin, "equity": held, "walletBalance": held, "usdValue": amount_text(worth(coin, amount, markets)),
+               "locked": amount_text(locked.get(coin, 0))}  # fmt: skip
+        rows.append(rows[0] | nothing | own)
+    return rows
+
+
 def _coin_row(account: Account, margin: Margin) -> Row:
-    equity = amount_text(margin.balance)
+    equity = amount_text(margin.wallet + margin.unrealised)
     return {
         "coin": "USDT",
         "equity": equity,
@@ -262,12 +285,21 @@ def _coin_row(account: Account, margin: Margin) -> Row:
     }
 
 
-def entry_row(entry: Entry, instrument: Instrument) -> Row:
+def entry_category(entry: Entry) -> str:
+    """linear, spot, or nothing for a transfer."""
+    return category_of(entry.symbol) if entry.symbol else ""
+
+
+def entry_row(entry: Entry, markets: Mapping[str, Market]) -> Row:
     """A row of /v5/account/transaction-log."""
+    market = markets.get(entry.symbol)
+    name = market.instrument.name if market is not None else ""
+    qty, price = ("0", "0") if market is None else (
+        market.instrument.plain_qty(entry.lots), market.instrument.plain_price(entry.ticks))  # fmt: skip
     return {
         "transSubType": "",
-        "id": f"{entry.account}_{entry.symbol}_{entry.number}",
-        "symbol": entry.symbol,
+        "id": f"{entry.account}_{name or entry.currency}_{entry.number}",
+        "symbol": name,
         "side": SIDES[entry.side],
         "funding": amount_text(entry.funding) if entry.kind == "SETTLEMENT" else "",
         "orderLinkId": entry.link_id,
@@ -279,12 +311,12 @@ def entry_row(entry: Entry, instrument: Instrument) -> Row:
         "type": entry.kind,
         "feeRate": rate_text(entry.fee_rate_e8),
         "bonusChange": "",
-        "size": instrument.plain_qty(entry.position_lots),
-        "qty": instrument.plain_qty(entry.lots),
+        "size": market.instrument.plain_qty(entry.position_lots) if market is not None else "0",
+        "qty": qty,
         "cashBalance": amount_text(entry.balance),
-        "currency": "USDT",
-        "category": "linear",
-        "tradePrice": instrument.plain_price(entry.ticks),
+        "currency": entry.currency,
+        "category": entry_category(entry),
+        "tradePrice": price,
         "tradeId": entry.trade_id,
         "extraFees": "",
     }
