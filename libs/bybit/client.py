@@ -59,8 +59,13 @@ class BybitDriver:
     """See libs/common/outside.Driver.
 
     `base_url`: http(s)://host[:port]; `ws_url`: ws(s)://host[:port]/path of the one stream it follows, "" for none;
+<<<<<<< HEAD
     `key_file`: None for public data; `client_name`: `marketdata` or `execution`; `topics`: what to subscribe to;
     `local_address`: where HTTP calls leave from, None for what the system takes.
+=======
+    `key_file`: None for public data; `client_name`: `marketdata` or `execution`; `topics`: what to subscribe to.
+    `category`: written on what comes over the stream, to tell it from another driver's.
+>>>>>>> 205b306 (Back again: the spot streams of marketdata and the search of the risk core)
     """
 
     def __init__(
@@ -74,8 +79,13 @@ class BybitDriver:
         recv_window_ms: int = 3_000,
         timeout_s: float = 5.0,
         patience: Patience | None = None,
+<<<<<<< HEAD
         local_address: str | None = None,
+=======
+        category: str = "",
+>>>>>>> 205b306 (Back again: the spot streams of marketdata and the search of the risk core)
     ) -> None:
+        self._category = category
         self._patience = patience or Patience()
         self._line: tuple[ClientConnection, Session] | None = None
         """The connection that is up, if one is."""
@@ -279,7 +289,7 @@ class BybitDriver:
             return
         socket, session = self._line
         with contextlib.suppress(WebSocketException):  # the end of the socket answers what it left open
-            for text in session.resubscribe(request.target.partition(":")[2], str(request.number)):
+            for text in session.resubscribe(request.target.rpartition(":")[2], str(request.number)):
                 await socket.send(text)
 
     def _renewed(self, number: int, answer: OutsideMessage) -> None:
@@ -328,7 +338,7 @@ class BybitDriver:
         return time.time_ns() // MS
 
     def _put(self, channel: str, payload: str = "") -> None:
-        self._inbox.put([OutsideMessage(channel, payload, received_at=time.time_ns())])
+        self._inbox.put([OutsideMessage(channel, payload, received_at=time.time_ns(), category=self._category)])
 
     def _deliver(self, batch: Batch | None) -> None:
         if batch is not None:

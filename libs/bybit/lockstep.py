@@ -11,8 +11,11 @@ import msgspec
 
 from libs.bybit import wire
 from libs.common.outside import OutsideMessage
+from libs.common.values import SPOT
 
 MARKER_TOPIC = "sim.instant"
+SPOT_TOPIC = "sim.spot"
+"""In front of a topic of the spot stream: on a tape both streams share a connection."""
 
 
 def marker_subscription(client: str, cursor: int) -> str:
@@ -21,12 +24,14 @@ def marker_subscription(client: str, cursor: int) -> str:
 
 
 class Marker(msgspec.Struct, frozen=True):
-    """End of a batch: instant number, tape time in ns, how many frames and replies belong to it."""
+    """End of a batch: instant number, tape time in ns, how many frames and replies belong to it; of the frames the last
+    `spot` come from the spot stream."""
 
     n: int
     at: int
     frames: int = 0
     replies: int = 0
+    spot: int = 0
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -75,7 +80,9 @@ class Assembler:
         if len(self._frames) != marker.frames:
             raise ValueError(f"expected {marker.frames} frames in batch {marker.n}, was {len(self._frames)}")
         replies = [self._replies[number] for number in sorted(self._replies)]
-        messages = replies + self._frames
+        perpetual = len(self._frames) - marker.spot
+        spot = [msgspec.structs.replace(frame, category=SPOT) for frame in self._frames[perpetual:]]
+        messages = replies + self._frames[:perpetual] + spot
         self._replies, self._frames, self._marker = {}, [], None
         self.cursor = marker.n
         return Batch(marker.n, marker.at, messages)

@@ -12,6 +12,8 @@ from typing import Protocol
 import msgspec
 
 from libs.common.decider import Request
+from libs.common.events import Event, RawFrame, VenueMessage
+from libs.common.streams import MARKETDATA
 
 
 class OutsideMessage(msgspec.Struct, frozen=True):
@@ -29,6 +31,28 @@ class OutsideMessage(msgspec.Struct, frozen=True):
     status: int = 0
     headers: dict[str, str] = {}
     received_at: int = 0
+    category: str = ""
+    """`spot` for what came over the public stream of spot."""
+
+
+def recorded(message: OutsideMessage, service: str, at: int) -> Event:
+    """The message as the event of `service` that records it, received at `at` (ns)."""
+    if service == MARKETDATA:
+        return RawFrame(
+            channel=message.channel,
+            payload=message.payload,
+            request=message.request,
+            received_at=at,
+            category=message.category,
+        )
+    return VenueMessage(
+        channel=message.channel,
+        payload=message.payload,
+        request=message.request,
+        status=message.status,
+        headers=message.headers,
+        received_at=at,
+    )
 
 
 class Inbox(Protocol):

@@ -24,15 +24,14 @@ from libs.common.batch import Accepted, Answer, News, work
 from libs.common.bus import BLOCK_MS, Closed, Log, gap, subscribe
 from libs.common.decider import Core, Request
 from libs.common.errors import StepError
-from libs.common.events import Event, Instant, RawFrame, VenueMessage
+from libs.common.events import Event, Instant
 from libs.common.logs import redact
-from libs.common.outside import Driver, OutsideMessage
+from libs.common.outside import Driver, OutsideMessage, recorded
 from libs.common.record import Record, Started, Timer
 from libs.common.restore import JournalEntry, encode_snapshot, restore
 from libs.common.sections import mask_url
 from libs.common.startup import came_up
 from libs.common.stepper import NS_PER_MS, Commit, Finish, Input, Local, Stepper
-from libs.common.streams import MARKETDATA
 
 SNAPSHOT_EVERY = 1000
 """Commits between two snapshots: bounds what a restart has to decide again."""
@@ -257,7 +256,8 @@ class Runtime:
             for messages, at, number in batches:
                 await self._outside_batch(messages, at, number)
         else:
-            outside = [self._local(m, m.received_at or time.time_ns()) for messages, _, _ in batches for m in messages]
+            messages = [message for batch, _, _ in batches for message in batch]
+            outside = [self._local(message, message.received_at or time.time_ns()) for message in messages]
             await self._process([*outside, *records, *locals_])
         if hole is not None:
             await self._process([Local(hole, records[-1].at if records else self._now())])
@@ -274,20 +274,7 @@ class Runtime:
         await self._commit(self.stepper.step(inputs, number), number)
 
     def _local(self, message: OutsideMessage, at: int) -> Local:
-        if self.core.service == MARKETDATA:
-            frame = RawFrame(channel=message.channel, payload=message.payload, request=message.request, received_at=at)
-            return Local(frame, at)
-        return Local(
-            VenueMessage(
-                channel=message.channel,
-                payload=message.payload,
-                request=message.request,
-                status=message.status,
-                headers=message.headers,
-                received_at=at,
-            ),
-            at,
-        )
+        return Local(recorded(message, self.core.service, at), at)
 
     def _set_time(self, at: int) -> None:
         self._tape_at = at

@@ -6,6 +6,7 @@ import msgspec
 
 from libs.bybit import rest
 from libs.common.decider import Request
+from libs.common.values import LINEAR, category_of, venue_name
 from services.marketdata.bars import MOST_ROWS, Gap
 from services.marketdata.config import NS_PER_MS, venue_code
 
@@ -44,12 +45,14 @@ class Calls(msgspec.Struct):
             del self.pending[call.number]
 
 
-def request(call: Call, category: str, depth: int) -> Request:
-    """A call as the driver sends it. WS targets read `resubscribe:<topic>`."""
+def request(call: Call, depth: int) -> Request:
+    """A call as the driver sends it. WS targets read `resubscribe:<topic>`, of the spot stream `resubscribe:spot:<topic>`."""
+    category, name = category_of(call.symbol), venue_name(call.symbol)
     if call.kind == RESUBSCRIBE:
-        return Request(call.number, "WS", f"resubscribe:orderbook.{depth}.{call.symbol}", private=False)
+        stream = "" if category == LINEAR else f"{category}:"
+        return Request(call.number, "WS", f"resubscribe:{stream}orderbook.{depth}.{name}", private=False)
     if call.gap is None:
-        return rest.instruments(category, call.symbol).numbered(call.number)
+        return rest.instruments(category, name).numbered(call.number)
     gap, code = call.gap, venue_code(call.gap.span)
     start_ms, end_ms = gap.start_at // NS_PER_MS, gap.end_at // NS_PER_MS - 1
-    return rest.kline(call.symbol, code, start_ms, end_ms, MOST_ROWS, category).numbered(call.number)
+    return rest.kline(name, code, start_ms, end_ms, MOST_ROWS, category).numbered(call.number)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from libs.common.values import LINEAR, category_of, venue_name
+
 NS_PER_MS = 1_000_000
 
 INTERVALS: dict[str, tuple[int, str]] = {
@@ -26,7 +28,7 @@ class MarketdataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Settings of the marketdata service. Spans are ms unless the name says otherwise."""
 
     symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT")
-    category: str = "linear"
+    """Perpetuals by the venue's name; a spot pair ends in -SPOT."""
     depth: int = 50
     """Order book topic: 50, 200 or 1000 levels."""
     levels: int = 5
@@ -92,11 +94,12 @@ class MarketdataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         """Declared cadence of a symbol, ms."""
         return self.cadence_by_symbol.get(symbol, self.cadence_ms)
 
-    def topics(self) -> tuple[str, ...]:
-        """Public WebSocket topics to subscribe, all of them."""
+    def topics(self, category: str = LINEAR) -> tuple[str, ...]:
+        """Public WebSocket topics to subscribe, all of one category."""
         base = INTERVALS[min(self.intervals, key=lambda name: INTERVALS[name][0])][1]
         kinds = (f"orderbook.{self.depth}", "publicTrade", "tickers", f"kline.{base}")
-        return tuple(f"{kind}.{symbol}" for symbol in self.symbols for kind in kinds)
+        names = [venue_name(symbol) for symbol in self.symbols if category_of(symbol) == category]
+        return tuple(f"{kind}.{name}" for name in names for kind in kinds)
 
 
 def venue_code(span_ns: int) -> str:

@@ -30,6 +30,7 @@ from libs.common.events import (
     Tick,
 )
 from libs.common.record import Record, Started, Timer
+from libs.common.values import LINEAR, category_of, symbol_of
 from services.marketdata import calls, frames, replies
 from services.marketdata.bars import Bars, Gap, Series
 from services.marketdata.calls import Call, Calls
@@ -107,7 +108,7 @@ class MarketdataCore(Core):
 
     def requests(self) -> list[Request]:
         pending = self.state.calls.pending
-        return [calls.request(pending[number], self.config.category, self.config.depth) for number in sorted(pending)]
+        return [calls.request(pending[number], self.config.depth) for number in sorted(pending)]
 
     def restore(self, snapshot: bytes) -> None:
         """Symbols that are new in the settings begin empty, those that are gone are forgotten; other intervals begin anew."""
@@ -133,13 +134,18 @@ class MarketdataCore(Core):
                 ):  # a snapshot answers that one
                     self._answer(market, call, body.payload if body.channel == "reply" else "", now)
             case "connected":
-                for market in self.state.markets.values():  # the driver has subscribed everything anew
+                for market in self._of_stream(body.category):  # the driver has subscribed everything anew
                     self.state.calls.drop(calls.RESUBSCRIBE, market.symbol)
                     market.book_lost_at = now
             case "disconnected":
-                for market in self.state.markets.values():
+                for market in self._of_stream(body.category):
                     market.book.lose()
                     market.feed.fall(market.symbol, now, "disconnected")
+
+    def _of_stream(self, category: str) -> list[Market]:
+        """Markets whose frames come over the stream of this category."""
+        wanted = category or LINEAR
+        return [market for market in self.state.markets.values() if category_of(market.symbol) == wanted]
 
     def _frame(self, body: RawFrame, now: int) -> None:
         findings = Findings(self.state.firewall, self.config, now)
@@ -151,7 +157,7 @@ class MarketdataCore(Core):
                     findings.reject("", RejectKind.MALFORMED, "an accepted subscription", frame.ret_msg)
                 return
             kind, _, _ = frame.topic.partition(".")
-            symbol = frame.topic.rpartition(".")[2]
+            symbol = symbol_of(frame.topic.rpartition(".")[2], body.category)
             market, read = self.state.markets.get(symbol), READERS.get(kind)
             if market is None or read is None:
                 findings.reject(symbol, RejectKind.MALFORMED, "a configured symbol and topic", frame.topic)
@@ -194,7 +200,7 @@ class MarketdataCore(Core):
             if reply.code != 0:
                 raise msgspec.DecodeError(f"expected retCode 0, was {reply.code} {reply.message}")
             if call.gap is None:
-                self._instrument(market, replies.instrument(reply.result, call.symbol, self.config.category, now))
+                self._instrument(market, replies.instrument(reply.result, call.symbol, now))
             else:
                 market.bars.filled(call.gap, replies.candles(reply.result))
                 market.history_failures = market.history_after = 0

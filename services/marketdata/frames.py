@@ -89,11 +89,16 @@ class PriceFilter(msgspec.Struct, gc=False):
     tick_size: Decimal = msgspec.field(name="tickSize")
 
 
-class LotSizeFilter(msgspec.Struct, gc=False):
-    qty_step: Decimal = msgspec.field(name="qtyStep")
+class LotSizeFilter(msgspec.Struct, gc=False, kw_only=True):
+    """`qtyStep` and `minNotionalValue` of perpetuals are called `basePrecision` and `minOrderAmt` on spot."""
+
+    qty_step: Decimal = msgspec.field(name="qtyStep", default=Decimal(0))
+    base_precision: Decimal = msgspec.field(name="basePrecision", default=Decimal(0))
     min_qty: Decimal = msgspec.field(name="minOrderQty")
-    max_qty: Decimal = msgspec.field(name="maxOrderQty")
+    max_qty: Decimal = msgspec.field(name="maxOrderQty", default=Decimal(0))
+    max_limit_qty: Decimal = msgspec.field(name="maxLimitOrderQty", default=Decimal(0))
     min_notional: Decimal = msgspec.field(name="minNotionalValue", default=Decimal(0))
+    min_amount: Decimal = msgspec.field(name="minOrderAmt", default=Decimal(0))
 
 
 class RiskParameters(msgspec.Struct, gc=False):
@@ -101,7 +106,7 @@ class RiskParameters(msgspec.Struct, gc=False):
 
 
 class InstrumentRow(msgspec.Struct, gc=False):
-    """One row of /v5/market/instruments-info (linear)."""
+    """One row of /v5/market/instruments-info."""
 
     symbol: str
     status: str

@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 import msgspec
 
 from libs.common.events import FeedDown, FeedUp, InstrumentDefined, Level, Reference, RejectKind, Tick
+from libs.common.values import SPOT, category_of
 from services.marketdata import frames
 from services.marketdata.bars import Bars, Candle, floor
 from services.marketdata.book import Book
@@ -174,6 +175,8 @@ def read_ticker(market: Market, frame: frames.Frame, findings: Findings) -> bool
     if not rate.is_finite() or any(price is not None and not (price.is_finite() and price > 0) for price in prices):
         raise msgspec.DecodeError("expected positive prices in a ticker")
     last, mark, index = prices
+    if category_of(market.symbol) == SPOT:  # what is owned is worth what it trades at; there is no mark price
+        mark, index = last, last
     before = (quote.mark, quote.index, quote.funding_rate, quote.next_funding_at)
     quote.last, quote.mark, quote.index = last or quote.last, mark or quote.mark, index or quote.index
     quote.funding_rate, quote.next_funding_at, quote.stamp_ms = rate, funding_at, frame.ts

@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 import msgspec
 
 from libs.common.events import InstrumentDefined
+from libs.common.values import SPOT, category_of, venue_name
 from services.marketdata import frames
 from services.marketdata.bars import Candle
 from services.marketdata.config import NS_PER_MS
@@ -28,22 +29,24 @@ def candles(result: msgspec.Raw) -> list[Candle]:
     return found
 
 
-def instrument(result: msgspec.Raw, symbol: str, category: str, now: int) -> InstrumentDefined:
-    """The row of one symbol in /v5/market/instruments-info."""
-    row = next((row for row in frames.instrument_result(result).rows if row.symbol == symbol), None)
+def instrument(result: msgspec.Raw, symbol: str, now: int) -> InstrumentDefined:
+    """The row of one of our symbols in /v5/market/instruments-info of its category."""
+    category, name = category_of(symbol), venue_name(symbol)
+    row = next((row for row in frames.instrument_result(result).rows if row.symbol == name), None)
     if row is None:
-        raise msgspec.DecodeError(f"expected {symbol} in instruments-info, was not there")
+        raise msgspec.DecodeError(f"expected {name} in instruments-info of {category}, was not there")
     lot = row.lot_size_filter
-    if not all(step.is_finite() and step > 0 for step in (row.price_filter.tick_size, lot.qty_step)):
+    lot_size = lot.base_precision if category == SPOT else lot.qty_step
+    if not all(step.is_finite() and step > 0 for step in (row.price_filter.tick_size, lot_size)):
         raise msgspec.DecodeError(f"expected a positive tick and lot of {symbol}")
     return InstrumentDefined(
-        symbol=row.symbol,
+        symbol=symbol,
         tick_size=row.price_filter.tick_size,
-        lot_size=lot.qty_step,
+        lot_size=lot_size,
         min_qty=lot.min_qty,
-        max_qty=lot.max_qty,
-        min_notional=lot.min_notional,
-        max_leverage=row.leverage_filter.max_leverage,
+        max_qty=lot.max_limit_qty or lot.max_qty,
+        min_notional=lot.min_amount if category == SPOT else lot.min_notional,
+        max_leverage=Decimal(1) if category == SPOT else row.leverage_filter.max_leverage,
         price_limit_ratio=_ratio(row.risk_parameters.price_limit_ratio),
         funding_interval_min=row.funding_interval_min,
         category=category,

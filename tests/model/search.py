@@ -1,0 +1,87 @@
+"""Exhaustive search: every sequence of a world's letters, breadth first, each situation met once.
+
+A world drives shipped code. Its `step` restores a situation, plays one letter, raises `TheoremError` when a theorem is broken,
+and returns what came of it with every name and counter made canonical, so that equal situations meet again. What the
+search covers is exactly: all sequences of letters up to `depth` (levels finished), from the world's start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections import Counter
+from typing import Protocol
+
+import msgspec
+
+
+class TheoremError(AssertionError):
+    """A theorem is broken; the text names it."""
+
+
+class World(Protocol):
+    name: str
+    letters: tuple[str, ...]
+    seen: Counter[str]
+    """How often each thing that the theorems speak of came up: a search that never meets it proves nothing."""
+
+    def start(self) -> bytes: ...
+
+    def step(self, situation: bytes, letter: str) -> bytes | None:
+        """What follows; None when the letter means nothing here. Raises TheoremError."""
+        ...
+
+
+class Found(msgspec.Struct):
+    """What a search covered. `broken` is empty, or the theorem and the shortest path that breaks it."""
+
+    world: str
+    transitions: int = 0
+    states: int = 0
+    depth: int = 0
+    """Levels searched whole."""
+    whole: bool = False
+    """Nothing was left: every sequence of any length is covered."""
+    seen: dict[str, int] = {}
+    broken: str = ""
+    path: tuple[str, ...] = ()
+
+
+def explore(world: World, most_transitions: int, most_depth: int = 1_000) -> Found:
+    """Search until the budget is used up; the level under way is then not counted as covered."""
+    found = Found(world.name)
+    start = world.start()
+    known = {_digest(start)}
+    level: list[tuple[bytes, bytes]] = [(b"", zlib.compress(start, 1))]
+    while level and found.depth < most_depth and not found.broken:
+        following: list[tuple[bytes, bytes]] = []
+        for path, packed in level:
+            situation = zlib.decompress(packed)
+            for index, letter in enumerate(world.letters):
+                try:
+                    after = world.step(situation, letter)
+                except TheoremError as e:
+                    found.transitions += 1
+                    found.broken, found.path = str(e), tuple(world.letters[i] for i in (*path, index))
+                    break
+                if after is None:
+                    continue
+                found.transitions += 1
+                digest = _digest(after)
+                if digest not in known:
+                    known.add(digest)
+                    following.append((path + bytes((index,)), zlib.compress(after, 1)))
+            if found.broken or found.transitions >= most_transitions:
+                break
+        else:
+            found.depth += 1
+            found.whole = not following
+            level = following
+            continue
+        break
+    found.states, found.seen = len(known), dict(world.seen)
+    return found
+
+
+def _digest(situation: bytes) -> bytes:
+    return hashlib.blake2b(situation, digest_size=12).digest()
