@@ -59,13 +59,9 @@ class BybitDriver:
     """See libs/common/outside.Driver.
 
     `base_url`: http(s)://host[:port]; `ws_url`: ws(s)://host[:port]/path of the one stream it follows, "" for none;
-<<<<<<< HEAD
     `key_file`: None for public data; `client_name`: `marketdata` or `execution`; `topics`: what to subscribe to;
-    `local_address`: where HTTP calls leave from, None for what the system takes.
-=======
-    `key_file`: None for public data; `client_name`: `marketdata` or `execution`; `topics`: what to subscribe to.
-    `category`: written on what comes over the stream, to tell it from another driver's.
->>>>>>> 205b306 (Back again: the spot streams of marketdata and the search of the risk core)
+    `local_address`: where HTTP calls leave from, None for what the system takes; `category`: written on what comes over the
+    stream, to tell it from another driver's.
     """
 
     def __init__(
@@ -79,11 +75,8 @@ class BybitDriver:
         recv_window_ms: int = 3_000,
         timeout_s: float = 5.0,
         patience: Patience | None = None,
-<<<<<<< HEAD
         local_address: str | None = None,
-=======
         category: str = "",
->>>>>>> 205b306 (Back again: the spot streams of marketdata and the search of the risk core)
     ) -> None:
         self._category = category
         self._patience = patience or Patience()

@@ -13,7 +13,7 @@ from tests.integration.test_simulator import Process, read, start, wait_price
 __all__ = ["start"]
 
 
-async def test_the_spot_stream_has_its_own_prices_under_the_same_names(start: Callable[..., Process]) -> None:  # noqa: F811 (a fixture)
+async def test_the_spot_stream_has_its_own_prices_under_the_same_names(start: Callable[..., Process]) -> None:
     process = start()
     await asyncio.to_thread(wait_price, process)
     base = process.url.replace("http", "ws")
