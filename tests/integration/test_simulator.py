@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import json
 import signal
 import subprocess
@@ -23,52 +21,9 @@ from sim.config import SimConfig
 from sim.exchange import Exchange
 from sim.server import SimServer
 from sim.tape import open_tape
-from tests.waiting import eventually
+from tests.simprocess import KEY, Process, sign, signed, wait_price
 
 SECOND = 1_000_000_000
-KEY, SECRET = "sim", "sim-secret"
-
-
-def sign(text: str) -> str:
-    return hmac.new(SECRET.encode(), text.encode(), hashlib.sha256).hexdigest()
-
-
-def signed(content: str, at_ms: int | None = None, **more: str) -> dict[str, str]:
-    stamp = str(at_ms if at_ms is not None else time.time_ns() // 1_000_000)
-    return {"X-BAPI-API-KEY": KEY, "X-BAPI-TIMESTAMP": stamp, "X-BAPI-RECV-WINDOW": "5000", "X-BAPI-SIGN-TYPE": "2",
-            "X-BAPI-SIGN": sign(f"{stamp}{KEY}5000{content}"), **more}  # fmt: skip
-
-
-class Process:
-    """`python -m sim` on a free port."""
-
-    def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "sim", "--port", "0", "--tape", "synthetic:seed=7", *arguments]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        assert self.process.stderr is not None
-        line = self.process.stderr.readline()
-        assert line.startswith("{"), line + self.process.stderr.read()
-        self.url = str(json.loads(line)["url"])
-
-    def get(self, path: str, query: str = "") -> dict[str, Any]:
-        answer = httpx.get(f"{self.url}{path}?{query}", headers=signed(query), timeout=10)
-        return dict(answer.json())
-
-    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        text = json.dumps(body)
-        headers = signed(text) | {"Content-Type": "application/json"}
-        return dict(httpx.post(f"{self.url}{path}", content=text, headers=headers, timeout=10).json())
-
-    def order(self, **more: Any) -> dict[str, Any]:
-        body = {"category": "linear", "symbol": "BTCUSDT", "side": "Buy", "orderType": "Market", "qty": "0.01"} | more
-        return self.post("/v5/order/create", body)
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        code = self.process.wait(10)
-        assert self.process.stderr is not None
-        self.process.stderr.close()
-        return code
 
 
 @pytest.fixture
@@ -83,10 +38,6 @@ def start() -> Iterator[Callable[..., Process]]:
     for process in running:
         if process.process.poll() is None:
             process.end()
-
-
-def wait_price(process: Process) -> None:
-    eventually(lambda: process.get("/sim/state")["markets"]["BTCUSDT"]["last"] != "0.00")
 
 
 async def read(socket: Any, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -198,26 +149,6 @@ def test_a_state_directory_has_one_owner_and_a_port_one_listener(start: Callable
         command = [sys.executable, "-m", "sim", "--tape", "synthetic:", *arguments]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
         assert (ended.returncode, words in ended.stderr, len(ended.stderr.splitlines())) == (2, True, 1), ended.stderr
-
-
-def test_pybit_queries_and_trades(start: Callable[..., Process]) -> None:
-    from pybit.unified_trading import HTTP
-
-    process = start()
-    wait_price(process)
-    session = HTTP(testnet=False, api_key=KEY, api_secret=SECRET)
-    session.endpoint = process.url
-    assert session.get_server_time()["retCode"] == 0
-    (info,) = session.get_instruments_info(category="linear", symbol="BTCUSDT")["result"]["list"]
-    assert info["symbol"] == "BTCUSDT"
-    assert len(session.get_kline(category="linear", symbol="BTCUSDT", interval="60", limit=50)["result"]["list"]) == 50
-    placed = session.place_order(category="linear", symbol="BTCUSDT", side="Buy", orderType="Market", qty="0.01")
-    (order,) = session.get_order_history(category="linear", orderId=placed["result"]["orderId"])["result"]["list"]
-    assert (order["orderStatus"], order["cumExecQty"]) == ("Filled", "0.01")
-    (position,) = session.get_positions(category="linear", settleCoin="USDT")["result"]["list"]
-    assert (position["side"], position["size"]) == ("Buy", "0.01")
-    assert session.set_leverage(category="linear", symbol="ETHUSDT", buyLeverage="3", sellLeverage="3")["retCode"] == 0
-    assert session.cancel_all_orders(category="linear", settleCoin="USDT")["retCode"] == 0
 
 
 # --- lockstep --------------------------------------------------------------------------------------------------------
