@@ -21,6 +21,21 @@ Handler = Callable[[Venue, Account, Params], dict[str, Any]]
 Body = dict[str, Any]
 PRIVATE: dict[tuple[str, str], Handler] = {**accountapi.ROUTES, **assetapi.ROUTES, **dcpapi.ROUTES, **tradeapi.ROUTES}
 QUERY_API = ("GET", "/v5/user/query-api")
+UNTRADED = ("inverse", "option")
+"""Categories of Bybit that have no market here: whoever lists them is told so by an empty list."""
+LISTS = frozenset(
+    {
+        "/v5/market/instruments-info",
+        "/v5/market/tickers",
+        "/v5/market/risk-limit",
+        "/v5/order/realtime",
+        "/v5/order/history",
+        "/v5/execution/list",
+        "/v5/position/list",
+        "/v5/position/closed-pnl",
+        "/v5/account/fee-rate",
+    }
+)
 TOO_MANY = "Too many visits. Exceeded the API Rate Limit."
 
 
@@ -44,7 +59,8 @@ class Gateway:
     def _route(self, request: WireRequest, arrived_ms: int, headers: dict[str, str]) -> tuple[Body, Body]:
         route = (request.method, request.path)
         if (public := publicapi.ROUTES.get(route)) is not None:
-            return public(self._venue, params_of(request)), {}
+            params = params_of(request)
+            return _nothing(request.path, params) or public(self._venue, params), {}
         if route not in PRIVATE and route not in batchapi.ROUTES and route != QUERY_API:
             raise RefusalError(10017, f"Route not found: {request.method} {request.path}", status=404)
         spec = AccountSpec(key=request.account) if request.account else self.keys.spec_of(request, arrived_ms)
@@ -57,7 +73,7 @@ class Gateway:
             raise RefusalError(10006, TOO_MANY)
         if route == QUERY_API:
             return keyapi.query_api(spec, request.address, arrived_ms), {}
-        return PRIVATE[route](self._venue, account, params), {}
+        return _nothing(request.path, params) or PRIVATE[route](self._venue, account, params), {}
 
     def _batch(
         self, route: tuple[str, str], account: Account, params: Params, headers: dict[str, str]
@@ -72,3 +88,11 @@ class Gateway:
     @property
     def _now_ms(self) -> int:
         return self._venue.now // 1_000_000
+
+
+def _nothing(path: str, params: Params) -> Body:
+    """The empty list of a category without markets; an empty dict for every other request."""
+    category = text(params, "category")
+    if category not in UNTRADED or path not in LISTS:
+        return {}
+    return {"category": category, "list": [], "nextPageCursor": ""}

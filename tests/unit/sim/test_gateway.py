@@ -181,6 +181,16 @@ def test_margin_mode_is_the_accounts() -> None:
     assert bench.ask("POST", "/v5/account/set-margin-mode", body={"setMarginMode": "X"})["retCode"] == 10001
 
 
+@pytest.mark.parametrize("path", ["/v5/market/instruments-info", "/v5/order/realtime", "/v5/position/list"])
+def test_categories_without_markets_list_nothing(path: str) -> None:
+    bench = Bench()
+    for category in ("inverse", "option"):
+        answer = bench.ask("GET", path, f"category={category}")
+        assert (answer["retCode"], answer["result"]["category"], answer["result"]["list"]) == (0, category, [])
+    assert bench.ask("GET", path, "category=other")["retCode"] == 10001
+    assert bench.ask("POST", "/v5/order/create", body=ORDER | {"category": "inverse"})["retCode"] == 10001
+
+
 def test_coins_are_described() -> None:
     rows = Bench().ask("GET", "/v5/asset/coin/query-info")["result"]["rows"]
     assert [row["coin"] for row in rows] == ["USDT", "BTC"]
