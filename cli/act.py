@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -85,9 +86,24 @@ def flatten(
     key: Key = None,
     run_dir: Dir = None,
     wait: Wait = True,
+    direct: Annotated[
+        bool, Parameter(negative="", help="Past the bus and every service: only the exchange and a key are needed.")
+    ] = False,
+    venue_key: Annotated[
+        Path | None, Parameter(help="With --direct: the API key (default: [watchdog] key_file).")
+    ] = None,
+    url: Annotated[str | None, Parameter(help="With --direct: the exchange (default: [venue] rest_url).")] = None,
+    within: Annotated[int, Parameter(help="With --direct: seconds after which it gives up.")] = 600,
     ctx: Ctx = DEFAULT,
 ) -> int:
-    """Close every position and cancel every order, until the exchange itself says so. Ends halted."""
+    """Close every position and cancel every order, until the exchange itself says so. Ends halted.
+
+    With --direct nothing of ours has to run: entries are cancelled, positions closed in reduce-only slices, then stops cancelled.
+    """
+    if direct:
+        from cli.direct import flatten_direct
+
+        return flatten_direct(ctx, run_dir, venue_key, url, within)
     with Desk(ctx, run_dir, operator, key) as desk:
         entry = desk.send(FlattenRequested(reason=reason, **desk.common()))
         if wait:

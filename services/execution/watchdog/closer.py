@@ -136,10 +136,11 @@ class Closer:
         look = await self.look()
         return Look(look.orders, look.held, tuple(symbol for symbol in dust if symbol in look.held))
 
-    async def cancel_everything(self) -> Look:
+    async def cancel_everything(self, dust: tuple[str, ...] = ()) -> Look:
         """Stops too: for an account that is flat."""
         await self._cancel("")
-        return await self.look()
+        look = await self.look()
+        return Look(look.orders, look.held, tuple(symbol for symbol in dust if symbol in look.held))
 
     async def _close(self, held: wire.Position, rules: closing.Rules) -> bool:
         """Send one slice, unless the last one is still under way; whether the exchange has one, or may have."""

@@ -138,7 +138,7 @@ class Rig:
         """Execution has reconciled, the watchdog hears it and has proved its key."""
         self.start("execution")
         self.start("watchdog")
-        eventually(lambda: self._bus_has("account", b"Reconciled"), 60)
+        eventually(lambda: self.bus_has("account", b"Reconciled"), 60)
         eventually(lambda: "watchdog watches" in self.log("watchdog").read_text(), 60)
         eventually(lambda: self.probe("watchdog", "/readyz")[0] == 200, 60)
 
@@ -168,7 +168,7 @@ class Rig:
         ), "i", time.time_ns())  # fmt: skip
         wire.abort()
 
-    def _bus_has(self, stream: str, kind: bytes) -> bool:
+    def bus_has(self, stream: str, kind: bytes) -> bool:
         async def read() -> list[Any]:
             wire = Wire(self.bus.url)
             await wire.ready()
