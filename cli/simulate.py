@@ -22,9 +22,11 @@ def sim(
     seed: Annotated[int, Parameter(help="Seed of the exchange's chance.")] = 7,
     speed: Annotated[int, Parameter(help="How many times faster than wall clock.")] = 1,
     state_dir: Annotated[Path | None, Parameter(help="Keep the exchange's state here over restarts.")] = None,
+    faults: Annotated[Path | None, Parameter(help="JSON file of faults that are on from the start.")] = None,
+    control: Annotated[bool, Parameter(help="Routes below /sim/ on loopback: state, faults, operations.")] = True,
 ) -> int:
     """Serve a simulated Bybit on one port (plain http and ws) that plays a tape."""
     from sim.app import run
 
-    run(tape, port=port, accounts=accounts, state_dir=state_dir, seed=seed, speed=speed)
+    run(tape, port=port, accounts=accounts, state_dir=state_dir, seed=seed, speed=speed, faults=faults, control=control)
     return 0

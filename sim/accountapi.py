@@ -34,7 +34,7 @@ def realtime(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
     named = params.get("orderId") or params.get("orderLinkId")
     if not named and category_of(params) != SPOT:
         _require_scope(params)
-    recent = islice(reversed(account.closed), RECENT_CLOSED)
+    recent = islice((o for o in reversed(account.closed) if o.updated_at >= venue.restarted_at), RECENT_CLOSED)
     orders: Iterable[Order]
     if named:
         orders = [*account.open_orders.values(), *recent]

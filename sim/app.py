@@ -11,10 +11,12 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from libs.common.errors import UsageError
 from sim.accounts import read_accounts
 from sim.chance import identifier
 from sim.config import SimConfig
 from sim.exchange import Exchange
+from sim.faults import read
 from sim.server import SimServer
 from sim.store import Store
 from sim.tape import LiveTape, open_tape
@@ -35,9 +37,23 @@ def build(
     return exchange, store
 
 
-async def serve(exchange: Exchange, store: Store | None, host: str, port: int) -> None:
+def switch_on(exchange: Exchange, faults: Path | None, tape: bool = False) -> None:
+    """Load a file of faults; `tape`: in a tape run. Raises UsageError for one that cannot be read or used."""
+    if faults is None:
+        return
+    try:
+        document = read(faults.read_bytes(), tape)
+    except OSError as error:
+        raise UsageError(f"{faults}: expected a readable file of faults, was not: {error.strerror}") from error
+    except UsageError as error:
+        raise UsageError(f"{faults}: {error}") from error
+    exchange.faults.tape = tape
+    exchange.faults.load(document, exchange.venue.now if tape else time.time_ns())
+
+
+async def serve(exchange: Exchange, store: Store | None, host: str, port: int, control: bool = True) -> None:
     """Until SIGINT or SIGTERM. Says where it listens in one line of JSON on stderr."""
-    server = SimServer(exchange, host, port, store=store)
+    server = SimServer(exchange, host, port, store=store, control=control)
     await server.start()
     where = {"event": "simulator listens", "url": f"http://{host}:{server.port}", "tape": exchange.tape.describe()}
     sys.stderr.write(msgspec.json.encode(where).decode() + "\n")
@@ -63,9 +79,12 @@ def run(
     speed: int = 1,
     host: str = "127.0.0.1",
     config: SimConfig | None = None,
+    faults: Path | None = None,
+    control: bool = True,
 ) -> int:
     """Serve until stopped, then 0; raises TapeError or UsageError before anything listens."""
     chosen = config or SimConfig(unconfirmed_klines=True, spot=True)
     exchange, store = build(tapes, accounts, state_dir, seed, speed, chosen)
-    uvloop.run(serve(exchange, store, host, port))
+    switch_on(exchange, faults)
+    uvloop.run(serve(exchange, store, host, port, control))
     return 0

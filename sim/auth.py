@@ -49,6 +49,11 @@ class Keyring:
             raise RefusalError(10004, f"error sign! origin_string[{origin}]")
         return self._usable(spec, request.address, now_ms)
 
+    def name_of(self, request: WireRequest) -> str:
+        """The account that a request says it is for; nothing is checked."""
+        spec = self._keys.get(request.session_key or request.headers.get("x-bapi-api-key", ""))
+        return request.account or (spec.name if spec else "")
+
     def session_spec(self, key: str, expires: str, sign: str, address: str, now_ms: int) -> AccountSpec:
         """The key of a WebSocket `auth`. Raises RefusalError with a code of the trade socket."""
         if not key or not expires.isdigit() or not sign:

@@ -34,6 +34,8 @@ class SimConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Realtime: where the exchange keeps its state over restarts; empty: nowhere."""
     spot: bool = False
     """Beside each perpetual trade its spot market, too; `tidegate sim` always does."""
+    faults_file: str = ""
+    """JSON file of faults that are on from the start (docs/simulator.md); empty: none."""
     usdt: str = "10000"
     """Opening balance of the default account."""
 

@@ -5,7 +5,7 @@ Everything that changed since it was last asked is kept in `touched`, by account
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -53,6 +53,9 @@ class Desk:
         self.resting: dict[str, list[Order]] = {symbol: [] for symbol in markets}
         self.conditional: dict[str, list[Order]] = {symbol: [] for symbol in markets}
         self.touched: dict[str, Touched] = {}
+        self.pieces: Callable[[Order], list[int] | None] = _whole
+        """Lots that an order may have filled after each step, when something makes it fill in steps."""
+        self._steps: dict[str, list[int]] = {}
 
     # --- what an account may do -----------------------------------------------------------------------------------
 
@@ -71,6 +74,8 @@ class Desk:
         account = self.accounts[order.account]
         if order.trigger_ticks:
             order.status = "Untriggered"
+        if (steps := self.pieces(order)) is not None:
+            self._steps[order.order_id] = steps
         account.add(order)
         self.touch(order)
         if order.trigger_ticks:
@@ -99,7 +104,8 @@ class Desk:
             order.status = "Filled"
             self.retire(order)
         elif moved:
-            self.resting[order.symbol].remove(order)
+            if order in self.resting[order.symbol]:
+                self.resting[order.symbol].remove(order)
             self._work(account, order, at)
 
     def touch(self, order: Order) -> None:
@@ -150,9 +156,11 @@ class Desk:
             return
         if order.reduce_only and not self._fit(account, order, at):
             return
-        for ticks, lots in matching.take(book, order, order.ticks, order.leaves):
+        for ticks, lots in matching.take(book, order, order.ticks, self._room(order)):
             booking.fill(self, account, order, ticks, lots, False, at)
-        if order.is_open and (order.leaves or not order.lots) and order.tif in ("IOC", "FOK"):
+        if order.leaves and order.tif in ("IOC", "FOK") and len(self._steps.get(order.order_id, ())) > 1:
+            pass  # the next step takes more
+        elif order.is_open and (order.leaves or not order.lots) and order.tif in ("IOC", "FOK"):
             self.cancel(order, at, REMAINDER if order.cum_lots else UNFILLED)
         elif order.leaves:
             matching.join(book, order)
@@ -174,8 +182,27 @@ class Desk:
             account = self.accounts[order.account]
             if not filled or (order.reduce_only and not self._fit(account, order, event.at)):
                 continue
-            booking.fill(self, account, order, order.ticks, min(filled, order.leaves), True, event.at)
+            if not (filled := min(filled, order.leaves, self._room(order))):
+                continue
+            booking.fill(self, account, order, order.ticks, filled, True, event.at)
             self._after_fill(account, order, event.at)
+
+    def _room(self, order: Order) -> int:
+        """Lots that may fill now."""
+        steps = self._steps.get(order.order_id)
+        return order.leaves if steps is None else min(order.leaves, max(0, steps[0] - order.cum_lots))
+
+    def proceed(self, order: Order, at: int, whole: bool) -> None:
+        """The next step of an order that fills in steps; or all of it at its price, whatever the market has."""
+        account = self.accounts[order.account]
+        if whole:
+            booking.fill(self, account, order, order.ticks, order.leaves, True, at)
+            self._after_fill(account, order, at)
+            return
+        del self._steps[order.order_id][0]
+        if order in self.resting[order.symbol]:
+            self.resting[order.symbol].remove(order)
+        self._work(account, order, at)
 
     def _trigger(self, market: Market, at: int) -> None:
         for order in list(self.conditional[market.instrument.symbol]):
@@ -224,6 +251,7 @@ class Desk:
         for orders in (self.resting[order.symbol], self.conditional[order.symbol]):
             if order in orders:
                 orders.remove(order)
+        self._steps.pop(order.order_id, None)
         self.accounts[order.account].close(order)
         self.touch(order)
 
@@ -242,6 +270,10 @@ class Desk:
                 self.conditional[order.symbol].append(order)
             elif order.is_open:
                 self.resting[order.symbol].append(order)
+
+
+def _whole(order: Order) -> None:
+    """Orders fill as they meet the market."""
 
 
 def protected(market: Market, side: int) -> int:

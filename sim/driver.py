@@ -23,6 +23,7 @@ from libs.common.errors import SettingsError, TidegateError
 from libs.common.settings import Settings, service_settings
 from libs.common.telemetry import write_atomically
 from sim.accounts import read_accounts
+from sim.app import switch_on
 from sim.config import SimConfig
 from sim.exchange import Exchange
 from sim.instants import FLAT_WITHIN, NS_PER_MS, end_of, instant_record, window_of
@@ -123,6 +124,7 @@ async def _main(settings: Settings, config: SimConfig) -> Flat:
     tape = open_tape(list(run.tapes), run.seed)
     accounts = read_accounts(settings.path(config.accounts_file) if config.accounts_file else None)
     exchange = Exchange(config, tape, run.seed, accounts)
+    switch_on(exchange, settings.path(config.faults_file) if config.faults_file else None, tape=True)
     server = SimServer(exchange, "127.0.0.1", config.port, lockstep=True)
     waves = Waves(bus.book_url, bus.book)
     server.on_requests = waves.settle

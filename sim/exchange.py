@@ -28,9 +28,12 @@ from sim.dcpapi import PRODUCT_OF, Deadman
 from sim.desk import Desk, Touched
 from sim.feed import topic_symbol
 from sim.gateway import Gateway
+from sim.injector import Injector
 from sim.instruments import Instrument, spot_rules
 from sim.market import NS_PER_MS, Market
+from sim.mishaps import Mishaps
 from sim.orders import Position
+from sim.overview import overview
 from sim.spot import Twin
 from sim.state import AccountState, Changes, Saved
 from sim.tape import SyntheticSource, Tape
@@ -39,9 +42,7 @@ from sim.wirerows import (
     execution_frame_row,
     fast_execution_row,
     order_frame_row,
-    order_row,
     position_frame_row,
-    position_row,
     wallet_row,
 )
 from sim.wiretypes import Frame, Outbox, WireReply, WireRequest
@@ -85,13 +86,16 @@ class Exchange:
         self._outbox = Outbox([], [])
         self._tokens = self._sent = 0
         self._funding_ms = self._next_funding(tape.start_at)
+        self.faults = Injector()
+        """What goes wrong; switched on by `faults.load`."""
+        self.mishaps = Mishaps(self.faults, self.venue, self.gateway.keys)
 
     # --- the wire ----------------------------------------------------------------------------------------------------
 
     @property
     def now(self) -> int:
-        """Exchange time in ns."""
-        return self.venue.now
+        """Exchange time in ns, as the exchange tells it."""
+        return self.venue.now + self.faults.skew_ns(self.venue.now)
 
     def submit(self, request: WireRequest, at: int | None = None) -> int:
         """A request arrived (`at` ns, default now); gives the token of its reply."""
@@ -99,12 +103,22 @@ class Exchange:
         arrived = self.venue.now if at is None else max(at, self.venue.now)
         key = request.request_id or f"{digest(0, request.method, request.path, request.query, request.body):016x}"
         reached = arrived + self._latency(self.config.latency_in_ms, "in", key)
+        if self.faults:
+            leaves = reached + self._latency_out(key)
+            reaches, reply = self.mishaps.admit(request, self._tokens, arrived, reached, leaves)
+            if reply is not None:
+                self._send(reply.at, reply)
+            if reaches is None:
+                return self._tokens
+            reached = reaches
         heapq.heappush(self._incoming, (reached, key, self._tokens, request, arrived))
         return self._tokens
 
     def advance(self, at: int) -> None:
         """Play everything up to and with `at` (ns)."""
         incoming, desk = self._incoming, self.desk
+        if self.faults:
+            self._mischief(at)
         for event in self.tape.window(at):
             while incoming and incoming[0][0] <= event.at:
                 self._serve()
@@ -143,7 +157,7 @@ class Exchange:
 
     def answer(self, request: WireRequest) -> WireReply:
         """Serve a request at once, without latency: look-ups and actions from outside a tape run's clients."""
-        status, body, headers = self.gateway.handle(request, self.venue.now // NS_PER_MS)
+        status, body, headers = self._handle(request, self.venue.now)
         self._tell(self.venue.now)
         return WireReply(
             token=0, client=request.client, request_id=request.request_id, status=status, at=self.venue.now,
@@ -169,12 +183,17 @@ class Exchange:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
+    def _latency_out(self, key: str) -> int:
+        return self._latency(self.config.latency_out_ms, "out", key)
+
     def _latency(self, span: tuple[int, int], way: str, key: object) -> int:
         low, high = span[0] * NS_PER_MS, span[1] * NS_PER_MS
         return low + digest(self.seed, way, key) % (high - low + 1)
 
     def _pass(self, at: int) -> None:
-        """Time moves on to `at`; funding stamps on the way are charged."""
+        """Time moves on to `at`; funding stamps on the way are charged, orders that fill in their own time fill."""
+        while self.mishaps.late and self.mishaps.proceed(at):
+            self._tell(self.venue.now)
         while self._funding_ms and at >= self._funding_ms * NS_PER_MS:
             stamp = self._funding_ms
             self.venue.now = stamp * NS_PER_MS
@@ -190,15 +209,30 @@ class Exchange:
         """The engine takes the next request."""
         at, key, token, request, arrived = heapq.heappop(self._incoming)
         self._pass(at)
-        status, body, headers = self.gateway.handle(request, arrived // NS_PER_MS)
-        leaves = at + self._latency(self.config.latency_out_ms, "out", key)
+        fate = self.mishaps.fate(token)
+        overtaken = self.mishaps.overtaken(fate, request, at) if fate is not None else None
+        status, body, headers = overtaken or self._handle(request, arrived)
+        leaves = at + self._latency_out(key) + (fate.wait if fate is not None else 0)
         reply = WireReply(
             token=token, client=request.client, request_id=request.request_id, status=status, at=leaves,
             body=_timed(body, leaves), headers=headers,
         )  # fmt: skip
-        self._send(leaves, reply)
+        if fate is None:
+            self._send(leaves, reply)
+        elif fate.answer is None:
+            self._send(leaves, self.faults.reply(reply))
         if self.desk.touched:
             self._tell(at)
+
+    def _handle(self, request: WireRequest, arrived: int) -> tuple[int, dict[str, Any], dict[str, str]]:
+        """What the gateway, whose clock may be off, says to a request that arrived at that time."""
+        return self.gateway.handle(request, (arrived + self.faults.skew_ns(arrived)) // NS_PER_MS)
+
+    def _mischief(self, at: int) -> None:
+        """Strangers trade."""
+        for request in self.mishaps.deeds(at):
+            self._handle(request, self.venue.now)
+            self._tell(self.venue.now)
 
     def _protect(self, at: int) -> None:
         """Cancel what accounts left behind whose connections are dead for too long."""
@@ -213,7 +247,12 @@ class Exchange:
             market.roll(at)
             feed = self.venue.feeds[symbol]
             if feed.watched:
-                self._outbox.frames.extend(feed.publish(at, self.config.unconfirmed_klines))
+                frames = feed.publish(at, self.config.unconfirmed_klines)
+                if self.faults:
+                    for frame in frames:
+                        self._emit(frame)
+                else:
+                    self._outbox.frames.extend(frames)
             else:
                 market.fresh.clear()
                 market.closed.clear()
@@ -234,7 +273,7 @@ class Exchange:
                         "data": rows,
                     }
                 ).decode()
-                self._send(leaves, Frame(topic, name, text, leaves))
+                self._emit(Frame(topic, name, text, leaves))
             if self._journal:
                 self._changes.orders.update({key: msgspec.structs.replace(o) for key, o in change.orders.items()})
                 self._changes.fills.extend(change.fills)
@@ -260,6 +299,11 @@ class Exchange:
         if change.wallet and "wallet" in listening:
             groups.append(("wallet", [wallet_row(account, markets)]))
         return groups
+
+    def _emit(self, frame: Frame) -> None:
+        """Send a message, or what faults make of it."""
+        for item in self.faults.messages(frame) if self.faults else (frame,):
+            self._send(item.at, item)
 
     def _send(self, at: int, item: WireReply | Frame) -> None:
         self._sent += 1
@@ -313,23 +357,7 @@ class Exchange:
 
     def summary(self) -> dict[str, Any]:
         """Everything that is open, for people: GET /sim/state."""
-        markets = self.venue.markets
-        return {
-            "now": self.venue.now,
-            "incarnation": self.incarnation,
-            "tape_finished": self.tape.finished,
-            "markets": {name: {"last": m.instrument.price_text(m.last), "mark": m.instrument.price_text(m.mark)}
-                        for name, m in markets.items()},
-            "accounts": {
-                name: {
-                    "open_orders": [order_row(o, markets[o.symbol].instrument) for o in account.open_orders.values()],
-                    "positions": [position_row(p, markets[p.symbol]) for p in account.positions.values() if p.lots],
-                    "wallet": wallet_row(account, markets),
-                    "fills": len(account.fills),
-                }
-                for name, account in self.desk.accounts.items()
-            },
-        }  # fmt: skip
+        return overview(self.venue, self.tape.finished)
 
 
 def _timed(body: dict[str, Any], at: int) -> str:

@@ -25,7 +25,7 @@ from libs.common.outside import OutsideMessage
 from libs.common.sections import Venue
 from libs.common.settings import Settings, service_settings
 from sim.accounts import read_accounts
-from sim.app import serve
+from sim.app import serve, switch_on
 from sim.chance import identifier
 from sim.config import SimConfig
 from sim.exchange import Exchange
@@ -138,6 +138,7 @@ async def run(settings: Settings, config: SimConfig) -> None:
         exchange.restore(store.load())
     if tape.start_at < now:
         exchange.skip(now)
+    switch_on(exchange, settings.path(config.faults_file) if config.faults_file else None)
     serving = asyncio.create_task(serve(exchange, store, "127.0.0.1", config.port))
     if not isinstance(tape, PushTape):
         await serving

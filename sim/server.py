@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import re
 import socket
 import time
@@ -23,6 +24,8 @@ import uvicorn
 from libs.common.errors import UsageError
 from libs.common.values import SPOT_SUFFIX
 from sim.exchange import PRIVATE_TOPICS, Exchange
+from sim.faults import read
+from sim.lines import EXTENSION, Line, strike
 from sim.rates import Addresses
 from sim.sessions import ACK_S, Batch, Receive, Send, Sessions
 from sim.store import Store
@@ -37,6 +40,7 @@ WS_PATHS = {
 LOCKSTEP_ID = re.compile(r"([a-z][a-z0-9_]*)-(\d+)")
 REMEMBERED = 10_000
 """Replies of lockstep requests that can be asked for again."""
+NO_ROUTE = {"error": "no such route of the simulator"}
 TICK_S = 0.01
 """How often a realtime exchange advances."""
 
@@ -50,7 +54,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 class SimServer:
-    """See the module. `store`: written before anything leaves."""
+    """See the module. `store`: written before anything leaves; `control`: the routes below /sim/ exist, for loopback."""
 
     def __init__(
         self,
@@ -59,11 +63,12 @@ class SimServer:
         port: int = 0,
         lockstep: bool = False,
         store: Store | None = None,
+        control: bool = True,
     ) -> None:
         self.exchange, self.host, self.port, self.lockstep = exchange, host, port, lockstep
         self.on_requests: Callable[[int], Awaitable[None]] | None = None
         """Awaited with the number of lockstep requests just queued; once a request id."""
-        self._store = store
+        self._store, self._control = store, control
         self._sessions = Sessions(exchange, self._ask, 0.0 if lockstep else ACK_S)
         config = exchange.config
         self._addresses = Addresses(0 if lockstep else config.address_limit * config.rate_factor)
@@ -88,7 +93,7 @@ class SimServer:
             ) from error
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(
-            self._app, interface="asgi3", ws="websockets-sansio", lifespan="off", log_level="warning", access_log=False, proxy_headers=False,
+            self._app, interface="asgi3", ws=Line, lifespan="off", log_level="warning", access_log=False, proxy_headers=False,
             ws_ping_interval=None, ws_per_message_deflate=False, timeout_keep_alive=3600, server_header=False,
             timeout_graceful_shutdown=1, backlog=1024,
         )  # fmt: skip
@@ -120,6 +125,9 @@ class SimServer:
             self.exchange.advance(time.time_ns())
             self._save()
             self._release(self.exchange.collect())
+            struck, self.exchange.mishaps.struck = self.exchange.mishaps.struck, []
+            for active in struck:
+                strike(active, self._sessions.live, self.exchange.now)
             await asyncio.sleep(TICK_S)
 
     def _save(self) -> None:
@@ -190,7 +198,7 @@ class SimServer:
             if kind is None:
                 await send({"type": "websocket.close", "code": 1008})
                 return
-            await self._sessions.serve(kind, _address(scope), receive, send)
+            await self._sessions.serve(kind, _address(scope), receive, send, scope["extensions"].get(EXTENSION))
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
 
@@ -205,7 +213,7 @@ class SimServer:
                 break
         method, path = scope["method"], scope["path"]
         if path.startswith("/sim/"):
-            await self._own(path, method, send)
+            await self._own(path, method, body, scope["client"], send)
             return
         address = _address(scope)
         if not self._addresses.admits(address, time.time_ns() // 1_000_000):
@@ -217,6 +225,10 @@ class SimServer:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         query = scope["query_string"].decode("latin-1")
         reply = await self._reply(method, path, query, body.decode("utf-8", "replace"), headers, address)
+        if reply.status == 0:  # a fault: silence, until the client has had enough
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            return
         await _respond(send, reply.status, "application/json", reply.body.encode(), reply.headers)
 
     async def _reply(
@@ -256,12 +268,26 @@ class SimServer:
         # Shielded: the caller may be killed and ask again.
         return await asyncio.shield(future)
 
-    async def _own(self, path: str, method: str, send: Send) -> None:
-        if path == "/sim/state" and method == "GET":
-            text = msgspec.json.encode(self.exchange.summary())
-            await _respond(send, 200, "application/json", text, {})
-        else:
-            await _respond(send, 404, "application/json", b'{"error":"no such route of the simulator"}', {})
+    async def _own(self, path: str, method: str, body: bytes, client: tuple[str, int] | None, send: Send) -> None:
+        """The simulator's own routes; nobody but this machine may use them."""
+        here = client is None or ipaddress.ip_address(client[0]).is_loopback
+        status, answer = self._controlled(path, method, body) if self._control and here else (404, NO_ROUTE)
+        await _respond(send, status, "application/json", msgspec.json.encode(answer), {})
+
+    def _controlled(self, path: str, method: str, body: bytes) -> tuple[int, dict[str, Any]]:
+        exchange = self.exchange
+        if (method, path) == ("GET", "/sim/state"):
+            return 200, exchange.summary()
+        if path != "/sim/faults" or method not in ("GET", "POST", "DELETE"):
+            return 404, NO_ROUTE
+        if method == "POST":
+            try:
+                exchange.faults.load(read(body, tape=self.lockstep), exchange.venue.now)
+            except UsageError as error:
+                return 400, {"error": str(error)}
+        elif method == "DELETE":
+            exchange.faults.clear()
+        return 200, exchange.faults.status(exchange.venue.now)
 
 
 def _address(scope: Any) -> str:
@@ -274,7 +300,8 @@ def _text(frame: Frame, renamed: Callable[[str, str], str]) -> str:
 
 
 async def _respond(send: Send, status: int, kind: str, body: bytes, extra: dict[str, str]) -> None:
+    kind = extra.get("content-type", kind)
     headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
-    headers.extend((name.encode(), value.encode()) for name, value in extra.items())
+    headers.extend((name.encode(), value.encode()) for name, value in extra.items() if name != "content-type")
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -16,6 +16,7 @@ from libs.common.values import SPOT_SUFFIX
 from sim.chance import identifier
 from sim.dcpapi import TOPICS as DCP_TOPICS
 from sim.exchange import PRIVATE_TOPICS, Exchange
+from sim.lines import Line
 from sim.market import NS_PER_MS
 from sim.tradesocket import TradeSocket, auth_args
 from sim.wiretypes import RefusalError, WireReply, WireRequest
@@ -78,7 +79,7 @@ class Client:
 class Session:
     """One connection; frames wait in a queue that a task of its own drains, so that nobody slows the exchange."""
 
-    def __init__(self, kind: str, number: int, address: str, send: Send) -> None:
+    def __init__(self, kind: str, number: int, address: str, send: Send, line: Line | None = None) -> None:
         self.kind, self.address = kind, address
         self.conn_id = identifier("connection", kind, number)
         self.trade: TradeSocket | None = None
@@ -86,6 +87,7 @@ class Session:
         self.topics: dict[str, str] = {}
         """Uncategorised topic -> the name it was subscribed by."""
         self.client: Client | None = None
+        self.line = line
         self._send = send
         self._waiting: deque[str] = deque()
         self._filled = asyncio.Event()
@@ -95,6 +97,8 @@ class Session:
         return topic in self.topics and account in ("", self.account)
 
     def push(self, text: str) -> None:
+        if self.line is not None and self.line.dead:
+            return
         self._waiting.append(text)
         self._filled.set()
         if len(self._waiting) > MOST_WAITING and self.client is None:
@@ -126,12 +130,12 @@ class Sessions:
         self.changed = asyncio.Condition()
         self._count = 0
 
-    async def serve(self, kind: str, address: str, receive: Receive, send: Send) -> None:
+    async def serve(self, kind: str, address: str, receive: Receive, send: Send, line: Line | None = None) -> None:
         """One connection from accept to disconnect."""
         await receive()
         await send({"type": "websocket.accept"})
         self._count += 1
-        session = Session(kind, self._count, address, send)
+        session = Session(kind, self._count, address, send, line)
         if kind == "trade":
             factor = self._exchange.config.rate_factor
             session.trade = TradeSocket(session.conn_id, address, self._exchange.gateway.keys, factor)
@@ -206,9 +210,7 @@ class Sessions:
             except RefusalError as refusal:
                 session.push(trade.refused(request, refusal))
                 return
-            asked.add_done_callback(
-                lambda done: None if done.cancelled() else session.push(trade.answer(request, done.result()))
-            )
+            asked.add_done_callback(lambda done: _acknowledge(session, trade, request, done))
 
     def _auth(self, session: Session, request: dict[str, Any]) -> None:
         try:
@@ -292,6 +294,13 @@ class Sessions:
             client.send_batch()
         async with self.changed:
             self.changed.notify_all()
+
+
+def _acknowledge(
+    session: Session, trade: TradeSocket, request: dict[str, Any], done: asyncio.Future[WireReply]
+) -> None:
+    if not done.cancelled() and done.result().status:  # status 0 is a fault's silence
+        session.push(trade.answer(request, done.result()))
 
 
 def _inner(session: Session, topic: str) -> str:

@@ -17,3 +17,5 @@ class Venue:
         self.incarnation = incarnation
         self.now = 0
         """Exchange time in ns of what is being done."""
+        self.restarted_at = 0
+        """Orders that closed before are not known to order/realtime any more."""

@@ -26,7 +26,7 @@ class WireRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WireReply(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer. `token` is what `submit` gave for the request."""
+    """The answer. `token` is what `submit` gave for the request; status 0: none will come, the connection stays open."""
 
     token: int
     client: str

@@ -41,7 +41,7 @@ PURE = (
 SHELLS = {
     # What lives beside pure modules and is none: composition roots, drivers of sockets and clocks, readers of files.
     "app.py", "__main__.py", "client.py", "measure.py", "lockstep.py", "server.py", "sessions.py", "store.py", "driver.py", "operator.py",
-    "paper.py", "publicstreams.py", "accounts.py",
+    "paper.py", "publicstreams.py", "accounts.py", "lines.py",
 }  # fmt: skip
 BANNED_IMPORTS = {
     "asyncio", "time", "datetime", "random", "uuid", "os", "socket", "threading", "logging", "secrets", "subprocess", "httpx",

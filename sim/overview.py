@@ -1,0 +1,31 @@
+"""Everything that is open on an exchange, for people: GET /sim/state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sim.venue import Venue
+from sim.wirerows import order_row, position_row, wallet_row
+
+
+def overview(venue: Venue, tape_finished: bool) -> dict[str, Any]:
+    """Prices by symbol; open orders, positions, wallet and the number of fills by account."""
+    markets = venue.markets
+    return {
+        "now": venue.now,
+        "incarnation": venue.incarnation,
+        "tape_finished": tape_finished,
+        "markets": {
+            name: {"last": m.instrument.price_text(m.last), "mark": m.instrument.price_text(m.mark)}
+            for name, m in markets.items()
+        },
+        "accounts": {
+            name: {
+                "open_orders": [order_row(o, markets[o.symbol].instrument) for o in account.open_orders.values()],
+                "positions": [position_row(p, markets[p.symbol]) for p in account.positions.values() if p.lots],
+                "wallet": wallet_row(account, markets),
+                "fills": len(account.fills),
+            }
+            for name, account in venue.desk.accounts.items()
+        },
+    }
