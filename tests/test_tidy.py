@@ -39,6 +39,7 @@ PURE = (
     "sim/*.py",
 )
 SHELLS = {
+    "keyring.py",
     # What lives beside pure modules and is none: composition roots, drivers of sockets and clocks, readers of files.
     "app.py", "__main__.py", "client.py", "measure.py", "lockstep.py", "server.py", "sessions.py", "store.py", "driver.py", "operator.py",
     "paper.py", "publicstreams.py", "accounts.py", "lines.py",

@@ -1,6 +1,7 @@
-"""The only driver: carries Requests over HTTP and frames over a WebSocket between Bybit (or the simulator) and an inbox.
+"""The only driver: carries Requests over HTTP and frames over WebSockets between Bybit (or the simulator) and an inbox.
 
-Realtime: wall clock plus the measured offset, timeouts, reconnection with jitter, `connected` / `disconnected`.
+Realtime: the exchange's clock, timeouts, reconnection with jitter, `connected` / `disconnected`, a second way for orders
+(lines.TradeLine), silence after HTTP 403, two keys.
 Lockstep (tape runs against the simulator): tape time, no timeouts, everything in complete batches, calls repeated under the
 same id until they are answered, so that neither a killed client nor a killed connection changes what happens.
 """
@@ -9,59 +10,45 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
 
 from libs.bybit import rest
+from libs.bybit.errors import Outcome
+from libs.bybit.exchangeclock import ExchangeClock
+from libs.bybit.keyring import REFUSED_KEY_CODES, KeyRing
+from libs.bybit.limits import IP_SILENCE_MS
+from libs.bybit.lines import GOING_AWAY, MS, TradeLine, keep_up, lost, unsent, watch_pulse
 from libs.bybit.lockstep import MARKER_TOPIC, Assembler, Batch, marker_subscription
 from libs.bybit.sign import Key, rest_headers
-from libs.bybit.stream import Arrival, Patience, Session, SessionError
+from libs.bybit.stream import Arrival, Patience, Session
 from libs.common import killpoints
 from libs.common.decider import Request
 from libs.common.errors import SettingsError
 from libs.common.outside import Inbox, OutsideMessage
 
-MS = 1_000_000
-SENT_AT_HEADER = "tidegate-sent-at"
 REQUEST_ID_HEADER = "cdn-request-id"
 _LIMIT_HEADERS = ("x-bapi-limit", "x-bapi-limit-status", "x-bapi-limit-reset-timestamp")
 _CONNECTIONS = 64
 _RETRY_S = 0.02
-_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.25, 20.0
-_STEADY_S = 10.0
-"""A connection that lived shorter does not reset the pause: a venue that hangs up at once is not hammered."""
-_CLOSE_S = 1.0
-"""How long a dead peer may take to say goodbye."""
 _OFFSET_EVERY_S = 60.0
-_OK, _GATEWAY_TIMEOUT = 200, 504
-_GOING_AWAY, _MOST_REASON = 1001, 120
-_CLOCK_CODE = '"retCode":10002'
-"""Our time stamp was refused; a new offset is for the next call, the core decides about this one."""
-
-
-def read_key(path: Path) -> Key:
-    """The API key in a JSON file {"key": ..., "secret": ...}. The error never shows what the file holds."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Key)
-    except (OSError, msgspec.DecodeError) as error:
-        raise SettingsError(f'expected a JSON file {{"key", "secret"}} at {path}, was {type(error).__name__}') from None
+_KEYS_EVERY_S = 1.0
+_OK, _UNAUTHORISED, _GATEWAY_TIMEOUT = 200, 401, 504
 
 
 class BybitDriver:
     """See libs/common/outside.Driver.
 
-    `base_url`: http(s)://host[:port]; `ws_url`: ws(s)://host[:port]/path of the one stream it follows, "" for none;
-    `key_file`: None for public data; `client_name`: `marketdata` or `execution`; `topics`: what to subscribe to;
-    `local_address`: where HTTP calls leave from, None for what the system takes; `category`: written on what comes over the
-    stream, to tell it from another driver's.
+    `base_url`: http(s)://host[:port]; `ws_url`: ws(s)://host[:port]/path of the one stream it follows, "" for none; `trade_url`: of
+    the trade socket, "" for none; `key_file`: of key A, None for public data; `second_key_file`: of key B; `client_name`:
+    `marketdata` or `execution`; `topics`: what to subscribe to; `hushed`: asked at the start how long HTTP must stay silent
+    still (ms); `local_address`: where HTTP calls leave from, None for what the system takes.
     """
 
     def __init__(
@@ -75,6 +62,9 @@ class BybitDriver:
         recv_window_ms: int = 3_000,
         timeout_s: float = 5.0,
         patience: Patience | None = None,
+        second_key_file: Path | None = None,
+        trade_url: str = "",
+        hushed: Callable[[], int] = lambda: 0,
         local_address: str | None = None,
         category: str = "",
     ) -> None:
@@ -87,28 +77,36 @@ class BybitDriver:
         self._ws_url, self._topics, self._client_name = ws_url, topics, client_name
         self._lockstep = lockstep
         self._recv_window_ms = recv_window_ms
-        self._key = None if key_file is None else read_key(key_file)
-        self._channel = "public" if key_file is None else "private"
+        key_files = tuple(file for file in (key_file, second_key_file) if file is not None)
+        self._ring = KeyRing(key_files) if key_files else None
+        self._channel = "private" if key_files else "public"
         # In lockstep every call of an instant is open until the instant is computed: a bound would be a deadlock.
         most = None if lockstep else _CONNECTIONS
         limits = httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=120)
         timeout = None if lockstep else timeout_s
         way_out = httpx.AsyncHTTPTransport(limits=limits, local_address=local_address, trust_env=False)
         self._http = httpx.AsyncClient(base_url=base_url, timeout=timeout, transport=way_out, trust_env=False)
+        self._trade: TradeLine | None = None
+        if trade_url and self._ring is not None and not lockstep:
+            self._trade = TradeLine(
+                trade_url, client_name, recv_window_ms, timeout_s, self._now_ms, self._key, self._refuse, self._put_one
+            )
         self._tape_at = 0
-        self._offset_ns = 0
+        self._clock = ExchangeClock.assumed(time.time_ns(), time.monotonic_ns())
+        self._hushed = hushed
+        self._silent_until_s = 0.0
+        """Monotonic; HTTP says nothing before."""
         self._assembler = Assembler()
         self.failed: asyncio.Future[None] | None = None
         """Set by `start`; carries the error when the driver itself broke, which must end the process."""
         self._calls: set[asyncio.Task[None]] = set()
         self._background: list[asyncio.Task[None]] = []
-        self._stopping = False
         self._inbox: Inbox
 
     @property
     def offset_ms(self) -> int:
-        """Exchange time minus ours, as measured last; 0 in lockstep."""
-        return self._offset_ns // MS
+        """Exchange time minus our wall clock, as known now; 0 in lockstep."""
+        return 0 if self._lockstep else (self._clock.now(time.monotonic_ns()) - time.time_ns()) // MS
 
     async def start(self, inbox: Inbox, cursor: int = 0) -> None:
         """Begin to follow the stream. `cursor`: the last lockstep batch that was committed."""
@@ -116,10 +114,15 @@ class BybitDriver:
         self.failed = asyncio.get_running_loop().create_future()
         self._assembler = Assembler(cursor)
         if not self._lockstep:
+            self._silent_until_s = time.monotonic() + self._hushed() / 1000
             await self._measure_offset()
             self._background.append(self._task(self._keep_offset()))
+            if self._ring is not None:
+                self._background.append(self._task(self._watch_keys(self._ring)))
         if self._ws_url:
             self._background.append(self._task(self._follow()))
+        if self._trade is not None:
+            self._background.append(self._task(self._trade.follow()))
 
     async def send(self, request: Request) -> None:
         """Begin a call; calls run side by side. The answer comes through the inbox.
@@ -129,6 +132,8 @@ class BybitDriver:
         """
         if self._lockstep:
             work = self._repeat(request)
+        elif request.transport == "trade":
+            work = self._trade_order(request)
         else:
             work = self._renew(request) if request.method == "WS" else self._once(request)
         task = self._task(work)
@@ -140,7 +145,6 @@ class BybitDriver:
         self._tape_at = max(self._tape_at, at)
 
     async def stop(self) -> None:
-        self._stopping = True
         tasks = [*self._background, *self._calls]
         for task in tasks:
             task.cancel()
@@ -161,34 +165,48 @@ class BybitDriver:
 
     async def _once(self, request: Request) -> None:
         """Realtime: one attempt. Whatever breaks it leaves the outcome unknown."""
-        sent_at = time.time_ns()
-        try:
-            response = await self._call(request)
-        except httpx.HTTPError as error:
-            self._inbox.put([_lost(request, type(error).__name__, time.time_ns())])
+        if self._silent:
+            self._put_one(unsent(request, rest.UNSENT_SILENT))
             return
-        message = _reply(request, response, time.time_ns(), {SENT_AT_HEADER: str(sent_at)})
-        if _CLOCK_CODE in message.payload:
-            await self._measure_offset()
-        self._inbox.put([message])
+        key = self._ring.key if self._ring is not None else None
+        sent_at, sent = time.time_ns(), time.monotonic_ns()
+        try:
+            response = await self._call(request, key)
+        except httpx.HTTPError as error:
+            self._put_one(lost(request, type(error).__name__))
+            return
+        message = _reply(request, response, time.time_ns(), {rest.SENT_AT_HEADER: str(sent_at)})
+        reply = rest.reply_of(response.status_code, response.text)
+        if reply.time_ms:
+            self._clock.learn(reply.time_ms * MS, sent, time.monotonic_ns())
+        if reply.outcome is Outcome.IP_LIMIT:
+            self._silent_until_s = time.monotonic() + IP_SILENCE_MS / 1000
+        refused = reply.code in REFUSED_KEY_CODES or response.status_code == _UNAUTHORISED
+        if refused and key is not None and self._refuse(key):
+            message.headers[rest.KEY_CHANGED_HEADER] = "1"
+        self._put_one(message)
+
+    @property
+    def _silent(self) -> bool:
+        return time.monotonic() < self._silent_until_s
 
     async def _repeat(self, request: Request) -> None:
         """Lockstep: the same id until there is an answer; the simulator never executes an id twice."""
         while True:
             try:
-                response = await self._call(request)
+                response = await self._call(request, self._ring.key if self._ring is not None else None)
                 break
             except httpx.HTTPError:
                 await asyncio.sleep(_RETRY_S)
         self._deliver(self._assembler.reply(_reply(request, response, 0, {})))
 
-    async def _call(self, request: Request) -> httpx.Response:
+    async def _call(self, request: Request, key: Key | None) -> httpx.Response:
         headers = {REQUEST_ID_HEADER: f"{self._client_name}-{request.number}"}
         if request.private:
-            if self._key is None:
+            if key is None:
                 raise SettingsError(f"expected an API key for {request.target}, was none; set the key file")
             headers |= rest_headers(
-                self._key, self._now_ms(), self._recv_window_ms, request.method, request.target, request.body
+                key, self._now_ms(), self._recv_window_ms, request.method, request.target, request.body
             )
         content = request.body.encode() if request.body else None
         url = self._http.base_url.copy_with(raw_path=request.target.encode())
@@ -205,9 +223,49 @@ class BybitDriver:
             killpoints.passing("reply-received")
         return response
 
+    async def _trade_order(self, request: Request) -> None:
+        if self._trade is None:
+            self._put_one(unsent(request, rest.UNSENT_NO_SOCKET))
+        else:
+            await self._trade.send(request)
+
     def _now_ms(self) -> int:
-        """Time stamp for the venue: tape time, or ours moved by the offset."""
-        return (self._tape_at if self._lockstep else time.time_ns() + self._offset_ns) // MS
+        """Time stamp for the venue: tape time, or the exchange's own as we know it."""
+        return (self._tape_at if self._lockstep else self._clock.now(time.monotonic_ns())) // MS
+
+    # --- keys -----------------------------------------------------------------------------------------------------------
+
+    def _key(self) -> Key:
+        assert self._ring is not None  # there is no private line without
+        return self._ring.key
+
+    def _refuse(self, key: Key) -> bool:
+        """The venue does not take this key; True when another is in use now."""
+        assert self._ring is not None
+        before = self._ring.key
+        other = self._ring.refuse(key)
+        if self._ring.key != before:
+            self._changed_key()
+        return other
+
+    async def _watch_keys(self, ring: KeyRing) -> None:
+        while True:
+            await asyncio.sleep(_KEYS_EVERY_S)
+            if ring.refresh():
+                self._changed_key()
+
+    def _changed_key(self) -> None:
+        """Sockets know the old key: they begin anew. The core hears which slot is in use, to look at the new key."""
+        assert self._ring is not None
+        self._put("key", self._ring.slot)
+        self._calls.add(task := self._task(self._reopen()))
+        task.add_done_callback(self._calls.discard)
+
+    async def _reopen(self) -> None:
+        if self._line is not None:
+            await self._line[0].close(GOING_AWAY, "another key")
+        if self._trade is not None:
+            await self._trade.reopen()
 
     # --- exchange time ------------------------------------------------------------------------------------------------
 
@@ -217,60 +275,53 @@ class BybitDriver:
             await self._measure_offset()
 
     async def _measure_offset(self) -> None:
-        """Exchange minus ours at the middle of a call to market/time; kept as it was when the call fails."""
-        before = time.time_ns()
+        """Ask market/time; without an answer, or in silence, the clock stays as it is. Every reply is a measure as well."""
+        if self._silent:
+            return
+        sent = time.monotonic_ns()
         try:
             response = await self._http.get(rest.market_time().target)
         except httpx.HTTPError:
             return
-        after = time.time_ns()
         reply = rest.reply_of(response.status_code, response.text)
         if reply.ok:
             nano = rest.server_time_of(reply.result).time_nano
-            self._offset_ns = (int(nano) if nano else reply.time_ms * MS) - (before + after) // 2
+            self._clock.learn(int(nano) if nano else reply.time_ms * MS, sent, time.monotonic_ns())
 
     # --- WebSocket ----------------------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
-        """Connect, follow, reconnect. The pause doubles up to 20 s, with jitter; in lockstep it stays short."""
-        pause_s = _FIRST_PAUSE_S
-        while not self._stopping:
-            session, began_s = self._session(), time.monotonic()
-            try:
-                # Our own ping and silence watch replace the library's; frames of a busy book can be large.
-                async with connect(
-                    self._ws_url, ping_interval=None, max_size=2**24, max_queue=4096, proxy=None, close_timeout=_CLOSE_S
-                ) as socket:
-                    await self._converse(socket, session)
-            except (OSError, WebSocketException, SessionError, TimeoutError, msgspec.DecodeError) as error:
-                if session.ready and not self._lockstep:
-                    self._put("disconnected", str(error)[:200])
-            steady = session.ready and time.monotonic() - began_s > _STEADY_S
-            pause_s = _FIRST_PAUSE_S if steady else min(pause_s * 2, _LAST_PAUSE_S)
-            await asyncio.sleep(_RETRY_S if self._lockstep else pause_s * random.uniform(0.5, 1.0))
+        """In lockstep the pause between two connections stays short."""
+        await keep_up(self._ws_url, self._converse, lambda _: None, _RETRY_S if self._lockstep else 0.0)
 
     def _session(self) -> Session:
         topics = self._topics
         if self._lockstep:
             self._assembler.reconnected()
             topics += (marker_subscription(self._client_name, self._assembler.cursor),)
-        return Session(topics, self._key, self._patience)
+        return Session(topics, self._ring.key if self._ring is not None else None, self._patience)
 
-    async def _converse(self, socket: ClientConnection, session: Session) -> None:
+    async def _converse(self, socket: ClientConnection) -> None:
+        session = self._session()
         for text in session.opened(self._clock_ms(), self._auth_expiry_ms()):
             await socket.send(text)
-        pinger = None if self._lockstep else asyncio.create_task(self._ping(socket, session))
+        pinger = None
+        if not self._lockstep:
+            every_s = min(1.0, self._patience.ping_every_ms / 4_000)
+            pinger = asyncio.create_task(watch_pulse(socket, lambda: session.due(self._clock_ms()), every_s))
         self._line = (socket, session)
         try:
             # The end of the socket, orderly or not, ends here as ConnectionClosed: `recv` raises for both.
             while True:
                 await self._take(await socket.recv(), socket, session)
+        except Exception as error:  # whatever ended it: said, and raised on
+            if session.ready and not self._lockstep:
+                self._put("disconnected", str(error)[:200])
+            raise
         finally:
             self._line = None
             for number in sorted(self._renewals):
-                self._renewed(
-                    number, OutsideMessage("lost", "the connection ended", number, received_at=time.time_ns())
-                )
+                self._renewed(number, lost(number, "the connection ended"))
             if pinger is not None:
                 pinger.cancel()
 
@@ -278,7 +329,7 @@ class BybitDriver:
         """Ask for one topic anew; without a connection there is nothing to ask: the next one subscribes everything."""
         self._renewals.add(request.number)
         if self._line is None or not self._line[1].ready:
-            self._renewed(request.number, _lost(request, "not connected", time.time_ns()))
+            self._renewed(request.number, lost(request, "not connected"))
             return
         socket, session = self._line
         with contextlib.suppress(WebSocketException):  # the end of the socket answers what it left open
@@ -309,29 +360,20 @@ class BybitDriver:
         else:
             self._assembler.frame(OutsideMessage(self._channel, payload))
 
-    async def _ping(self, socket: ClientConnection, session: Session) -> None:
-        pause_s = min(1.0, self._patience.ping_every_ms / 4_000)
-        while True:
-            await asyncio.sleep(pause_s)
-            try:
-                for text in session.due(self._clock_ms()):
-                    await socket.send(text)
-            except SessionError as error:
-                await socket.close(_GOING_AWAY, str(error)[:_MOST_REASON])
-                return
-            except WebSocketException:
-                return
-
     def _auth_expiry_ms(self) -> int:
         """Ahead of both clocks: tape time may lie anywhere, and the simulator only wants a future instant."""
-        return max(self._clock_ms(), self._now_ms()) + 10_000
+        return max(time.time_ns() // MS, self._now_ms()) + 10_000
 
     @staticmethod
     def _clock_ms() -> int:
-        return time.time_ns() // MS
+        """For spans of a connection: a clock that nobody sets."""
+        return time.monotonic_ns() // MS
 
     def _put(self, channel: str, payload: str = "") -> None:
-        self._inbox.put([OutsideMessage(channel, payload, received_at=time.time_ns(), category=self._category)])
+        self._put_one(OutsideMessage(channel, payload, received_at=time.time_ns(), category=self._category))
+
+    def _put_one(self, message: OutsideMessage) -> None:
+        self._inbox.put([message])
 
     def _deliver(self, batch: Batch | None) -> None:
         if batch is not None:
@@ -342,10 +384,6 @@ class BybitDriver:
 def _reply(request: Request, response: httpx.Response, received_at: int, extra: dict[str, str]) -> OutsideMessage:
     """A gateway's timeout is no answer of the venue: the outcome is as unknown as that of a cut connection."""
     if response.status_code == _GATEWAY_TIMEOUT:
-        return _lost(request, "HTTP 504", received_at)
+        return OutsideMessage("lost", "HTTP 504", request.number, received_at=received_at)
     headers = {name: response.headers[name] for name in _LIMIT_HEADERS if name in response.headers}
     return OutsideMessage("reply", response.text, request.number, response.status_code, headers | extra, received_at)
-
-
-def _lost(request: Request, why: str, received_at: int) -> OutsideMessage:
-    return OutsideMessage("lost", why, request.number, received_at=received_at)

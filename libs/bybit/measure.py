@@ -63,6 +63,8 @@ class Measured:
         self._inbox.put(messages, at, number)
 
     def _answered(self, endpoint: str, message: OutsideMessage) -> None:
+        if message.channel == "unsent":
+            return
         if message.channel == "lost":
             self._errors.inc(1.0, endpoint, LOST)
             return

@@ -16,6 +16,14 @@ from libs.bybit.errors import Outcome, classify
 from libs.common.decider import Request
 from libs.common.values import Side
 
+SENT_AT_HEADER = "tidegate-sent-at"
+"""Put on every realtime reply by the driver: wall clock (ns) at which the call was sent."""
+KEY_CHANGED_HEADER = "tidegate-key-changed"
+"""Put on a refusal of the key: the driver uses another one now, the call may go again."""
+UNSENT_SILENT = "HTTP is silent after 403"
+UNSENT_NO_SOCKET = "the trade socket is not open"
+"""Why the driver did not send a call; "" in an unsent message: it had expired."""
+
 
 class Call(msgspec.Struct, frozen=True):
     """A call without its number. `target` is path plus query as sent, `body` the exact JSON text."""
@@ -54,6 +62,11 @@ def reply_of(status: int, body: str) -> Reply:
     message = envelope.ret_msg or ""
     outcome = classify(status, envelope.ret_code, message)
     return Reply(outcome, envelope.ret_code, message, envelope.result, envelope.time)
+
+
+def endpoint_of(target: str) -> str:
+    """The path of a target: what the venue counts rates by."""
+    return target.partition("?")[0]
 
 
 def plain(number: Decimal) -> str:

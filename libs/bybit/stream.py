@@ -44,55 +44,22 @@ class Arrival(StrEnum):
     CONTROL = "control"
 
 
-class Session:
-    """One connection. `key` given: private, auth comes first. Times are ms on the driver's clock."""
+class Pulse:
+    """Whether the other end of a connection lives: when to ask, when to give it up. Times are ms on the driver's clock."""
 
-    def __init__(self, topics: tuple[str, ...], key: Key | None = None, patience: Patience | None = None) -> None:
-        if sum(map(len, topics)) > MAX_ARGS_CHARS:
-            raise ValueError(f"expected at most {MAX_ARGS_CHARS} characters of topics, split them over connections")
-        self._topics = topics
-        self._key = key
-        self._patience = patience or Patience()
-        self._waiting: dict[str, str] = {}
-        self._renewing: dict[str, str] = {}
-        """Topics that were asked for anew, by req_id, oldest first."""
-        self._pinged_ms = 0
-        self._heard_ms = 0
-        self._data_ms = 0
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self.begin(0)
+
+    def begin(self, now_ms: int) -> None:
+        self._pinged_ms = self._heard_ms = self._data_ms = now_ms
         self._unanswered_ms: int | None = None
         """When the first ping was sent that nothing came after."""
-        self.ready = False
 
-    def opened(self, now_ms: int, expires_ms: int = 0) -> list[str]:
-        """First texts of a fresh connection. `expires_ms`: of the auth; 0 means shortly after now."""
-        self._waiting.clear()
-        self._renewing.clear()
-        self._pinged_ms = self._heard_ms = self._data_ms = now_ms
-        self._unanswered_ms = None
-        self.ready = False
-        if self._key is None:
-            return self._subscription()
-        args = stream_auth_args(self._key, expires_ms or now_ms + AUTH_AHEAD_MS)
-        return [self._operation("auth", list(args))]
-
-    def received(self, text: str | bytes, now_ms: int) -> tuple[Arrival, wire.Frame, list[str]]:
-        """Classify a text: (what it was, decoded, texts to send in answer).
-
-        Raises SessionError when auth or a subscription was refused.
-        """
+    def heard(self, now_ms: int, *, data: bool = False) -> None:
         self._heard_ms, self._unanswered_ms = now_ms, None
-        frame = wire.frame_of(text)
-        if frame.topic:
+        if data:
             self._data_ms = now_ms
-            return Arrival.DATA, frame, []
-        if frame.op in ("auth", "subscribe", "unsubscribe"):
-            return self._acknowledged(frame)
-        return Arrival.CONTROL, frame, []
-
-    def resubscribe(self, topic: str, req_id: str) -> list[str]:
-        """Texts that ask for a topic anew: the venue has no other way to a fresh snapshot. Their ack arrives as RENEWED."""
-        self._renewing[req_id] = topic
-        return [_text(f"un-{req_id}", "unsubscribe", [topic]), _text(req_id, "subscribe", [topic])]
 
     def due(self, now_ms: int) -> list[str]:
         """Texts whose time has come: a ping now and then. Raises SessionError when the venue fell silent."""
@@ -111,6 +78,54 @@ class Session:
         if self._unanswered_ms is None:
             self._unanswered_ms = now_ms
         return ['{"op":"ping"}']
+
+
+class Session:
+    """One connection. `key` given: private, auth comes first. Times are ms on the driver's clock."""
+
+    def __init__(self, topics: tuple[str, ...], key: Key | None = None, patience: Patience | None = None) -> None:
+        if sum(map(len, topics)) > MAX_ARGS_CHARS:
+            raise ValueError(f"expected at most {MAX_ARGS_CHARS} characters of topics, split them over connections")
+        self._topics = topics
+        self._key = key
+        self._pulse = Pulse(patience or Patience())
+        self._waiting: dict[str, str] = {}
+        self._renewing: dict[str, str] = {}
+        """Topics that were asked for anew, by req_id, oldest first."""
+        self.ready = False
+
+    def opened(self, now_ms: int, expires_ms: int = 0) -> list[str]:
+        """First texts of a fresh connection. `expires_ms`: of the auth; 0 means shortly after now."""
+        self._waiting.clear()
+        self._renewing.clear()
+        self._pulse.begin(now_ms)
+        self.ready = False
+        if self._key is None:
+            return self._subscription()
+        args = stream_auth_args(self._key, expires_ms or now_ms + AUTH_AHEAD_MS)
+        return [self._operation("auth", list(args))]
+
+    def received(self, text: str | bytes, now_ms: int) -> tuple[Arrival, wire.Frame, list[str]]:
+        """Classify a text: (what it was, decoded, texts to send in answer).
+
+        Raises SessionError when auth or a subscription was refused.
+        """
+        frame = wire.frame_of(text)
+        self._pulse.heard(now_ms, data=bool(frame.topic))
+        if frame.topic:
+            return Arrival.DATA, frame, []
+        if frame.op in ("auth", "subscribe", "unsubscribe"):
+            return self._acknowledged(frame)
+        return Arrival.CONTROL, frame, []
+
+    def resubscribe(self, topic: str, req_id: str) -> list[str]:
+        """Texts that ask for a topic anew: the venue has no other way to a fresh snapshot. Their ack arrives as RENEWED."""
+        self._renewing[req_id] = topic
+        return [_text(f"un-{req_id}", "unsubscribe", [topic]), _text(req_id, "subscribe", [topic])]
+
+    def due(self, now_ms: int) -> list[str]:
+        """Texts whose time has come. Raises SessionError when the venue fell silent."""
+        return self._pulse.due(now_ms)
 
     def _acknowledged(self, frame: wire.Frame) -> tuple[Arrival, wire.Frame, list[str]]:
         if frame.success is False:

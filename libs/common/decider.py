@@ -34,6 +34,8 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     body: str = ""
     private: bool = True
     weight_class: str = "query"
+    transport: str = "http"
+    """`http`, or `trade`: over the open trade socket."""
 
 
 class Linked(msgspec.Struct, frozen=True, gc=False):

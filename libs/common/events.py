@@ -60,6 +60,7 @@ class Reason(StrEnum):
     FEED_SILENCE = "feed_silence"
     MAX_ERROR_RATE = "max_error_rate"
     ORDER_RATE = "order_rate"
+    RATE_LIMIT = "rate_limit"
     SIGNAL_REPEATS = "signal_repeats"
     FILLS_PER_MINUTE = "fills_per_minute"
     VELOCITY = "velocity"
@@ -765,6 +766,10 @@ class Heartbeat(Event, frozen=True, kw_only=True):
     feed_delay_ms: int = 0
     gap: str = ""
     """The stream in which a gap was met; empty when there is none."""
+    http_silent_ms: int = 0
+    """HTTP to the exchange must stay silent for so long still (it answered 403); orders take the trade socket."""
+    trade_socket: bool = False
+    """The trade socket is open."""
 
 
 class WatchdogActed(Event, frozen=True, kw_only=True):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from libs.bybit.client import BybitDriver, read_key
+import time
+
+from libs.bybit.client import BybitDriver
+from libs.bybit.keyring import read_key
 from libs.bybit.measure import Measured
 from libs.common.errors import SettingsError
 from libs.common.outside import Driver
@@ -26,13 +29,23 @@ def main() -> None:
         raise SettingsError("expected venue.key_file to name a JSON file with the API key, was empty; set it")
     key_file = settings.path(venue.key_file)
 
+    core = ExecutionCore(config)
+
     def driver() -> Driver:
-        ws_url = f"{venue.ws_url.rstrip('/')}/v5/private"
+        stream = venue.ws_url.rstrip("/")
         exchange = BybitDriver(
-            venue.rest_url, ws_url, key_file, "execution", lockstep, TOPICS, recv_window_ms=config.recv_window_ms
+            venue.rest_url,
+            f"{stream}/v5/private",
+            key_file,
+            "execution",
+            lockstep,
+            TOPICS,
+            recv_window_ms=config.recv_window_ms,
+            trade_url=f"{stream}/v5/trade",
+            hushed=lambda: core.state.calls.budgets.silent_ms(time.time_ns()),
         )
         beats = watchdog.beat_url and not lockstep
         return Beating(exchange, watchdog.beat_url, watchdog.beat_every_ms) if beats else exchange
 
     key = read_key(key_file)
-    run(ExecutionCore(config), settings, driver=driver, measure=Measured, secrets=(key.secret,), timer_ms=TIMER_MS)
+    run(core, settings, driver=driver, measure=Measured, secrets=(key.secret,), timer_ms=TIMER_MS)

@@ -6,9 +6,13 @@ from enum import StrEnum
 
 import msgspec
 
-from libs.bybit.limits import Budgets, default_budgets
-from libs.bybit.rest import Call
+from libs.bybit.limits import Budgets
+from libs.bybit.rest import Call, endpoint_of
+from libs.bybit.trade import OPERATIONS
 from libs.common.decider import Request
+
+HTTP, TRADE = "http", "trade"
+"""Ways a call may take; the trade socket carries order writes alone."""
 
 
 class Kind(StrEnum):
@@ -36,6 +40,12 @@ class Pending(msgspec.Struct):
     urgent: bool = False
     expires_at: int = 0
     released: bool = False
+    again: int = 0
+    """How often it was turned away unread and sent again with another stamp or key."""
+
+    @property
+    def endpoint(self) -> str:
+        return endpoint_of(self.request.target)
 
 
 class Calls(msgspec.Struct):
@@ -43,7 +53,9 @@ class Calls(msgspec.Struct):
 
     last_number: int = 0
     pending: dict[int, Pending] = {}
-    budgets: Budgets = msgspec.field(default_factory=default_budgets)
+    budgets: Budgets = msgspec.field(default_factory=Budgets)
+    trade_open: bool = False
+    """The trade socket is up and authenticated."""
 
     def add(self, kind: Kind, call: Call, key: str, now: int, urgent: bool = False, expires_at: int = 0) -> int:
         """Queue a call and let it go at once when its budget allows; returns its number."""
@@ -53,12 +65,22 @@ class Calls(msgspec.Struct):
         self._release(entry, now)
         return self.last_number
 
-    def may_go(self, weight_class: str, now: int, urgent: bool) -> bool:
-        """Whether a call added now would be released at once."""
-        budgets = self.budgets
-        floor = 0 if urgent else budgets.by_class[weight_class].reserved
-        floor_all = 0 if urgent or weight_class == "cancel" else budgets.all.reserved
-        return budgets.by_class[weight_class].room(now) > floor and budgets.all.room(now) > floor_all
+    def again(self, answered: Pending, now: int) -> int:
+        """Queue a call that was turned away unread once more, under a new number and with the same content."""
+        self.last_number += 1
+        request = msgspec.structs.replace(answered.request, number=self.last_number, transport=HTTP)
+        entry = msgspec.structs.replace(answered, request=request, released=False, again=answered.again + 1)
+        self.pending[self.last_number] = entry
+        self._release(entry, now)
+        return self.last_number
+
+    def way(self, target: str, now: int, urgent: bool) -> str:
+        """How a call to `target` could go now; "" when it must wait. While HTTP is silent urgent order writes take the trade socket."""
+        endpoint = endpoint_of(target)
+        if not self.budgets.silent_ms(now):
+            return HTTP if self.budgets.has_room(endpoint, now, urgent) else ""
+        on_socket = urgent and self.trade_open and endpoint in OPERATIONS
+        return TRADE if on_socket and self.budgets.has_room(endpoint, now, urgent, http=False) else ""
 
     def release(self, now: int) -> None:
         """Let waiting calls go as far as the budgets allow: urgent ones first, then by number."""
@@ -69,7 +91,13 @@ class Calls(msgspec.Struct):
     def _release(self, entry: Pending, now: int) -> None:
         if entry.expires_at and now >= entry.expires_at:
             return
-        entry.released = self.budgets.take(entry.request.weight_class, now, entry.urgent)
+        if entry.request.method == "WS":
+            entry.released = True
+            return
+        way = self.way(entry.request.target, now, entry.urgent)
+        if way:
+            entry.released = self.budgets.take(entry.endpoint, now, entry.urgent, http=way == HTTP)
+            entry.request = msgspec.structs.replace(entry.request, transport=way)
 
     def answered(self, number: int) -> Pending | None:
         """Forget a call that was answered; None when it is not known (an answer that came twice)."""
@@ -88,6 +116,10 @@ class Calls(msgspec.Struct):
             if entry.kind is kind and entry.key == key and not entry.released:
                 return entry
         return None
+
+    def waiting_entries(self) -> int:
+        """Creates that wait for their budget and are not urgent."""
+        return sum(1 for p in self.pending.values() if p.kind is Kind.CREATE and not (p.released or p.urgent))
 
     def under_way(self, kind: Kind, key: str = "") -> bool:
         return any(entry.kind is kind and entry.key == key for entry in self.pending.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from libs.bybit import rest
+from libs.bybit.limits import CREATE
 from libs.common.decider import Core, Linked, Request
 from libs.common.events import (
     AccountSnapshot,
@@ -50,6 +51,9 @@ OWN = frozenset(outputs_of("execution")) - {"venue"}
 BOOK = "book"
 CLOSED_MODES = (Mode.HALTED, Mode.LIQUIDATING)
 DUPLICATE = "DUPLICATE"
+RATE_LIMIT = "RATE_LIMIT"
+MOST_WAITING = 32
+"""Entries that may wait for their rate budget; more would expire before their turn."""
 HALTED = "HALTED"
 
 Output = Event | Linked
@@ -100,10 +104,11 @@ class ExecutionCore(Core):
             yield self._answer(body, max(self.state.now, record.at))
             return
         yield from self._report(self._news)
-        if isinstance(body, Instant | Timer) and vitals.due(
-            self.state.vitals, self.state.now, self.config.heartbeat_every_ms
+        timed = isinstance(body, Instant | Timer)
+        if (timed or isinstance(body, VenueMessage)) and vitals.due(
+            self.state, self.config.heartbeat_every_ms, timed=timed
         ):
-            yield vitals.heartbeat(self.state.vitals, self.state.now)
+            yield vitals.heartbeat(self.state)
 
     def guards(self, record: Record) -> tuple[str, ...]:
         """Entries need an open gate. One that would be turned down anyway needs none: its answer is a refusal."""
@@ -123,7 +128,8 @@ class ExecutionCore(Core):
     def calls(self, outputs: list[Record]) -> int:
         """Creates that evolving these outputs would release at once."""
         submitted = [r for r in outputs if isinstance(r.body, OrderSubmitted)]
-        return sum(self.state.calls.may_go("create", max(self.state.now, r.at), _is_urgent(r.body)) for r in submitted)
+        calls, now = self.state.calls, self.state.now
+        return sum(bool(calls.way(CREATE, max(now, r.at), _is_urgent(r.body))) for r in submitted)
 
     def expired(self, number: int, now: int) -> bool:
         """Whether a request must not be sent any more at `now` (ns); asked by the shell just before sending."""
@@ -141,17 +147,23 @@ class ExecutionCore(Core):
         return approvals.submission(approval, grid)
 
     def _refusal(self, intent: OrderIntent, now: int) -> str:
-        """Why an approval becomes no order; "" when it may."""
-        if self._verified(intent) is None:
-            return "SEAL"
+        """Why an approval becomes no order; "" when it may. What costs most, the seal, is looked at last."""
         if intent.order_link_id in self.state.used:
             return DUPLICATE
         if now >= intent.expires_at:
             return "EXPIRED"
         if intent.purpose is Purpose.ENTRY:
-            modes = [self.state.halted[scope] for scope in approvals.scopes(intent) if scope in self.state.halted]
-            return "" if not modes else HALTED if any(mode in CLOSED_MODES for mode in modes) else modes[0].value
-        return "" if intent.reduce_only else "NOT_REDUCE_ONLY"
+            reason = self._entry_refusal(intent, now)
+        else:
+            reason = "" if intent.reduce_only else "NOT_REDUCE_ONLY"
+        return reason or ("" if self._verified(intent) is not None else "SEAL")
+
+    def _entry_refusal(self, intent: OrderIntent, now: int) -> str:
+        calls = self.state.calls
+        if calls.budgets.silent_ms(now) or calls.waiting_entries() >= MOST_WAITING:
+            return RATE_LIMIT
+        modes = [self.state.halted[scope] for scope in approvals.scopes(intent) if scope in self.state.halted]
+        return "" if not modes else HALTED if any(mode in CLOSED_MODES for mode in modes) else modes[0].value
 
     def _verified(self, intent: OrderIntent) -> approvals.VerifiedIntent | None:
         """The seal is checked once an approval, although its guards and its answer both ask."""
@@ -260,7 +272,7 @@ class ExecutionCore(Core):
             case AccountSnapshot() | CashMoved() | Mismatch() | Reconciled() | FlatConfirmed():
                 reconcile.learn(state, self.config, body)
             case Heartbeat():
-                state.vitals.beat = record.at // (self.config.heartbeat_every_ms * MS)
+                vitals.told(state, body, record.at, self.config.heartbeat_every_ms)
 
     # --- saying what follows --------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from libs.bybit import rest, wire
 from libs.bybit.errors import API_ERRORS, MAYBE_PLACED, REFUSED_UNREAD, Outcome
 from libs.common.events import VenueMessage
 from services.execution import pursuit, reconcile, vitals
-from services.execution.calls import Kind, Pending
+from services.execution.calls import TRADE, Kind, Pending
 from services.execution.config import ExecutionConfig
 from services.execution.orders import Order, OrderState, learn, prove
 from services.execution.state import State, Stop, forget
@@ -21,6 +21,10 @@ from services.execution.state import State, Stop, forget
 MS = 1_000_000
 KEEP_STOPS = 1_000
 LINEAR = "linear"
+MOST_TRIES = 5
+"""Of a cancel or an exit whose stamp or key is refused; anything else is tried twice."""
+SHORT_SILENCE_MS = 1_000
+"""The driver was silent before we were told: look again after this."""
 
 
 class News:
@@ -49,6 +53,8 @@ def take(state: State, config: ExecutionConfig, body: VenueMessage) -> News:
             reconcile.hurry(state)
         case "disconnected":
             state.connected = False
+        case "trade-connected" | "trade-disconnected":
+            state.calls.trade_open = body.channel == "trade-connected"
     return news
 
 
@@ -124,16 +130,22 @@ def _proof_ms(state: State, order: Order, sent_ms: int) -> int:
 
 def _answer(state: State, config: ExecutionConfig, pending: Pending, body: VenueMessage, news: News) -> None:
     reply = rest.reply_of(body.status, body.payload) if body.channel == "reply" else None
-    if body.channel != "unsent":
+    if body.channel == "unsent":
+        _stayed(state, body.payload)
+    else:
         vitals.count(state.vitals, state.now, error=reply is None or reply.outcome in API_ERRORS)
     if reply is not None:
         _steer(state, pending, reply, body.headers)
+    if _may_go_again(state, pending, body, reply):
+        number = state.calls.again(pending, state.now)
+        reconcile.renumbered(state, pending.request.number, number)
+        return
     try:
         match pending.kind:
             case Kind.CREATE:
                 _created(state, pending, body, reply, news)
             case Kind.CANCEL | Kind.AMEND:
-                _changed(state, config, pending, reply)
+                _changed(state, config, pending, body, reply)
             case Kind.LOOKUP:
                 _looked_up(state, config, pending, reply, news)
             case Kind.SETUP:
@@ -148,14 +160,43 @@ def _answer(state: State, config: ExecutionConfig, pending: Pending, body: Venue
         _compare_round(state, config, news)
 
 
+def _stayed(state: State, why: str) -> None:
+    """The driver did not send it, and knows better than we did why nothing can go that way now."""
+    if why == rest.UNSENT_NO_SOCKET:
+        state.calls.trade_open = False
+    elif why == rest.UNSENT_SILENT and not state.calls.budgets.silent_ms(state.now):
+        state.calls.budgets.silence(state.now, SHORT_SILENCE_MS)
+
+
 def _steer(state: State, pending: Pending, reply: rest.Reply, headers: dict[str, str]) -> None:
-    budgets, weight_class = state.calls.budgets, pending.request.weight_class
-    if reply.outcome is Outcome.IP_LIMIT:
+    budgets, endpoint = state.calls.budgets, pending.endpoint
+    if reply.outcome is Outcome.IP_LIMIT and pending.request.transport != TRADE:
         budgets.silence(state.now)
-    elif reply.outcome is Outcome.RATE_LIMIT:
-        budgets.refuse(weight_class, state.now, headers)
+    elif reply.outcome in (Outcome.RATE_LIMIT, Outcome.IP_LIMIT):
+        budgets.refuse(endpoint, state.now, headers, reply.time_ms)
     else:
-        budgets.learn(weight_class, state.now, headers)
+        budgets.learn(endpoint, state.now, headers, reply.time_ms)
+
+
+def _may_go_again(state: State, pending: Pending, body: VenueMessage, reply: rest.Reply | None) -> bool:
+    """Whether the same content goes once more: it was certainly not looked at, and what was wrong is mended."""
+    if pending.expires_at and state.now >= pending.expires_at:
+        return False
+    if reply is None:
+        # It never left for want of a way: an order that reduces risk waits for one.
+        return body.channel == "unsent" and body.payload != "" and pending.kind is Kind.CREATE and pending.urgent
+    if reply.outcome is Outcome.CLOCK or (reply.outcome is Outcome.AUTH and rest.KEY_CHANGED_HEADER in body.headers):
+        # Another stamp, or another key. An entry goes only as long as nothing has halted meanwhile.
+        return not pending.again and (
+            pending.kind is not Kind.CREATE or pending.urgent or _still_wanted(state, pending)
+        )
+    return reply.outcome in REFUSED_UNREAD and pending.kind is Kind.CREATE and pending.urgent
+
+
+def _still_wanted(state: State, pending: Pending) -> bool:
+    order = state.orders.get(pending.key)
+    scopes = () if order is None else ("book", f"symbol:{order.symbol}", f"strategy:{order.strategy}")
+    return order is not None and not any(scope in state.halted for scope in scopes)
 
 
 def _created(state: State, pending: Pending, body: VenueMessage, reply: rest.Reply | None, news: News) -> None:
@@ -165,26 +206,26 @@ def _created(state: State, pending: Pending, body: VenueMessage, reply: rest.Rep
         return
     news.orders[order.link_id] = order
     if body.channel == "unsent":
-        order.refusal = "EXPIRED"
+        order.refusal = "RATE_LIMIT" if body.payload else "EXPIRED"
     elif reply is None:
         order.doubt = "lost"
     elif reply.outcome in MAYBE_PLACED:
         order.doubt = f"{reply.outcome.value} {reply.code if reply.code is not None else body.status}"
-    elif reply.outcome in REFUSED_UNREAD and pending.urgent and state.now < pending.expires_at:
-        # Turned away unread: the same exit may go again, under the same id.
-        call = rest.Call("POST", pending.request.target, pending.request.body, weight_class="create")
-        state.calls.add(Kind.CREATE, call, pending.key, state.now, urgent=True, expires_at=pending.expires_at)
     elif not reply.ok:
         order.refusal, order.refusal_code = reply.message or reply.outcome.value, reply.code or 0
 
 
-def _changed(state: State, config: ExecutionConfig, pending: Pending, reply: rest.Reply | None) -> None:
+def _changed(
+    state: State, config: ExecutionConfig, pending: Pending, body: VenueMessage, reply: rest.Reply | None
+) -> None:
     """A cancel or amend was answered. Whatever it says, the order's end shows on the stream or in a lookup."""
     order = state.orders.get(pending.key)
     if order is None:
         return
-    order.cancel_at = state.now + config.retry_ms * MS
-    if reply is None or not (reply.ok or reply.outcome in REFUSED_UNREAD):
+    unread = body.channel == "unsent" or (reply is not None and reply.outcome in REFUSED_UNREAD)
+    # What nobody read goes again as soon as its budget and a way allow.
+    order.cancel_at = state.now if unread else state.now + config.retry_ms * MS
+    if not unread and (reply is None or not reply.ok):
         order.lookup_at = order.lookup_at or state.now
 
 

@@ -119,6 +119,13 @@ def polled(
             _take_page(state, config, current, pending.kind, rest.page_of(reply.result))
 
 
+def renumbered(state: State, old: int, new: int) -> None:
+    """A call of the round goes again under another number."""
+    current = state.reconciliation.round
+    if current is not None and old in current.waiting:
+        current.waiting[current.waiting.index(old)] = new
+
+
 def _take_page(state: State, config: ExecutionConfig, current: Round, kind: Kind, page: wire.Page) -> None:
     coin, rows = config.settle_coin, 0
     if kind is Kind.POLL_POSITIONS:

@@ -85,6 +85,8 @@ class Vitals(msgspec.Struct):
     window: list[list[int]] = []
     clock_offset_ms: int = 0
     beat: int = -1
+    silent: bool = False
+    """As the last heartbeat told it."""
 
 
 class State(msgspec.Struct):

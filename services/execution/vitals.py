@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from libs.bybit import rest
 from libs.common.events import Heartbeat, VenueMessage
-from services.execution.state import Vitals
+from services.execution.state import State, Vitals
 
 NS = 1_000_000_000
 MS = 1_000_000
 SPAN_S = 60
 ACKS = 20
-SENT_AT_HEADER = "tidegate-sent-at"
 
 
 def count(vitals: Vitals, now: int, *, error: bool) -> None:
@@ -33,7 +32,7 @@ def acknowledged(vitals: Vitals, ack_ms: int) -> None:
 
 def measure_clock(vitals: Vitals, reply: rest.Reply, body: VenueMessage) -> None:
     """Exchange time minus ours at the middle of the call. Tape runs have one clock and no stamp to measure with."""
-    sent = body.headers.get(SENT_AT_HEADER, "")
+    sent = body.headers.get(rest.SENT_AT_HEADER, "")
     if sent.isdigit() and body.received_at and reply.time_ms:
         vitals.clock_offset_ms = reply.time_ms - (int(sent) + body.received_at) // 2 // MS
 
@@ -44,12 +43,14 @@ def ack_p95_ms(vitals: Vitals) -> int:
     return ranked[-(-len(ranked) * 95 // 100) - 1] if ranked else 0
 
 
-def due(vitals: Vitals, now: int, every_ms: int) -> bool:
-    return now // (every_ms * MS) != vitals.beat
+def due(state: State, every_ms: int, *, timed: bool) -> bool:
+    """At every interval, and at once when HTTP falls silent or speaks again: risk must know."""
+    silence_changed = (state.calls.budgets.silent_ms(state.now) > 0) != state.vitals.silent
+    return silence_changed or (timed and state.now // (every_ms * MS) != state.vitals.beat)
 
 
-def heartbeat(vitals: Vitals, now: int) -> Heartbeat:
-    oldest = now // NS - SPAN_S
+def heartbeat(state: State) -> Heartbeat:
+    vitals, oldest = state.vitals, state.now // NS - SPAN_S
     rows = [row for row in vitals.window if row[0] > oldest]
     return Heartbeat(
         service="execution",
@@ -57,4 +58,11 @@ def heartbeat(vitals: Vitals, now: int) -> Heartbeat:
         api_requests=sum(row[1] for row in rows),
         api_errors=sum(row[2] for row in rows),
         clock_offset_ms=vitals.clock_offset_ms,
+        http_silent_ms=state.calls.budgets.silent_ms(state.now),
+        trade_socket=state.calls.trade_open,
     )
+
+
+def told(state: State, body: Heartbeat, at: int, every_ms: int) -> None:
+    """A heartbeat of ours is in the log."""
+    state.vitals.beat, state.vitals.silent = at // (every_ms * MS), body.http_silent_ms > 0

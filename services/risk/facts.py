@@ -125,6 +125,9 @@ def on_heartbeat(state: RiskState, config: RiskConfig, body: e.Heartbeat, record
         return
     if body.service == "execution":
         state.requests, state.errors = body.api_requests, body.api_errors
+        if body.http_silent_ms:
+            # The exchange banned our address: no entry until HTTP speaks again and the ledgers were compared.
+            modes.note(state, BOOK, Reason.RATE_LIMIT, Decimal(body.http_silent_ms), Decimal(0))
     offset_ms, limit = Decimal(abs(body.clock_offset_ms)), state.limits.clock_offset_ms
     if offset_ms >= limit:
         modes.note(state, BOOK, Reason.CLOCK_OFFSET_MS, offset_ms, limit)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cli.keys import cluster, make_keys, write_files, write_secrets
-from libs.bybit.client import read_key
+from libs.bybit.keyring import read_key
 from libs.common import seal
 from libs.common.errors import TidegateError, UsageError
 from libs.common.settings import load

@@ -19,7 +19,8 @@ from typing import Any
 
 import uvloop
 
-from libs.bybit.client import BybitDriver, read_key
+from libs.bybit.client import BybitDriver
+from libs.bybit.keyring import read_key
 from libs.common import logs
 from libs.common.errors import SettingsError, TidegateError
 from libs.common.events import WatchdogActed

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from libs.bybit.client import BybitDriver, read_key
+from libs.bybit.client import BybitDriver
+from libs.bybit.keyring import read_key
 from libs.bybit.sign import signature
 from libs.common.decider import Request
 from libs.common.errors import SettingsError

@@ -71,12 +71,21 @@ class Venue:
         self.http = Http()
         self.sockets: asyncio.Queue[ServerConnection] = asyncio.Queue()
         self.texts: list[dict[str, Any]] = []
+        self.trades: asyncio.Queue[ServerConnection] = asyncio.Queue()
+        """Trade sockets that are authenticated."""
+        self.orders: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        """Order writes that came over a trade socket."""
+        self.trade_auth = 0
+        """retCode of the trade socket's auth."""
+        self.answers = True
+        """Whether order writes of the trade socket are answered."""
 
     async def __aenter__(self) -> Self:
         self._http_server = await asyncio.start_server(self.http.serve, "127.0.0.1", 0)
         self.base_url = f"http://127.0.0.1:{self._http_server.sockets[0].getsockname()[1]}"
         self._ws_server: Server = await serve(self._session, "127.0.0.1", 0)
-        self.ws_url = f"ws://127.0.0.1:{next(iter(self._ws_server.sockets)).getsockname()[1]}/v5/private"
+        sockets = f"ws://127.0.0.1:{next(iter(self._ws_server.sockets)).getsockname()[1]}"
+        self.ws_url, self.trade_url = f"{sockets}/v5/private", f"{sockets}/v5/trade"
         return self
 
     async def __aexit__(
@@ -91,6 +100,9 @@ class Venue:
 
     async def _session(self, socket: ServerConnection) -> None:
         """Acknowledge auth and subscriptions; hand the socket to the test once it is subscribed."""
+        if socket.request is not None and socket.request.path == "/v5/trade":
+            await self._trade_session(socket)
+            return
         with contextlib.suppress(Exception):  # a test that ends cuts sessions at any point
             async for text in socket:
                 message = msgspec.json.decode(text)
@@ -101,3 +113,20 @@ class Venue:
                     )
                 if message["op"] == "subscribe":
                     self.sockets.put_nowait(socket)
+
+    async def _trade_session(self, socket: ServerConnection) -> None:
+        with contextlib.suppress(Exception):  # as above
+            async for text in socket:
+                message = msgspec.json.decode(text)
+                answer = {"retCode": 0, "retMsg": "OK", "op": message["op"], "connId": "c"}
+                if message["op"] == "auth":
+                    self.texts.append(message)
+                    await socket.send(msgspec.json.encode(answer | {"retCode": self.trade_auth}))
+                    self.trades.put_nowait(socket)
+                    continue
+                self.orders.put_nowait(message)
+                header = {"X-Bapi-Limit-Status": "9", "Timenow": "1711001595209"}
+                if self.answers:
+                    await socket.send(
+                        msgspec.json.encode(answer | {"reqId": message["reqId"], "data": {}, "header": header}).decode()
+                    )
