@@ -63,7 +63,8 @@ COPY services /app/services
 COPY sim /app/sim
 COPY cli /app/cli
 RUN python -m compileall -q /app \
- && install --directory --owner=10001 --group=10001 /keys/risk /keys/execution /keys/sim /keys/operator
+ && install --directory --owner=10001 --group=10001 /keys/marketdata /keys/signal /keys/risk /keys/execution \
+      /keys/monitor /keys/sim /keys/redis /keys/operator
 ARG REVISION=unknown
 ENV TIDEGATE_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="tidegate" org.opencontainers.image.revision="${REVISION}"

@@ -18,7 +18,7 @@ import msgspec
 from benchmarks.limit import ADVANCE, ROLES, Event, connect, encode
 from benchmarks.pacing import Measured
 from benchmarks.server import ROOT, running_server
-from libs.common.bus import Waves
+from libs.common.waves import Waves
 from libs.common.wire import Wire
 from sim.instants import instant_record
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
 import redis
 
+from libs.common.access import TOOLS
 from libs.common.codec import decode
 from libs.common.errors import UnreachableError
 from libs.common.events import Command
 from libs.common.record import EntryId, Record
 from libs.common.sections import Bus as BusSection
 from libs.common.sections import mask_url
-from libs.common.streams import BY_NAME, MARKETDATA, MD, SERVICES, STREAMS, gate_key, key, service_key
+from libs.common.settings import Settings
+from libs.common.streams import BY_NAME, MARKETDATA, MD, OPERATORS, SERVICES, STREAMS, gate_key, key, service_key
 
 _PAGE = 1000
 _TIMEOUT_S = 10.0
@@ -38,10 +40,14 @@ def _reason(error: Exception) -> str:
 
 
 class LiveBus:
-    """The streams of one running system, by bare name. A context manager."""
+    """The streams of one running system, by bare name. A context manager.
 
-    def __init__(self, section: BusSection) -> None:
+    `acting`: the bus as whoever appends commands there; asked for when there is one, since who only looks may have no such login.
+    """
+
+    def __init__(self, section: BusSection, acting: Callable[[], BusSection] | None = None) -> None:
         self.section = section
+        self._acting = acting or (lambda: section)
         self._book = _reachable(section.book_url)
         self._market = self._book if section.market_url == section.book_url else _reachable(section.market_url)
 
@@ -114,7 +120,7 @@ class LiveBus:
 
     def append(self, command: Command, at: int) -> str | None:
         """Append a sealed command; its entry id, or None when its nonce was used before."""
-        return asyncio.run(_append(self.section, command, at))
+        return asyncio.run(_append(self._acting(), command, at))
 
     def _call(self, function: Any, *arguments: Any) -> Any:
         try:
@@ -135,8 +141,13 @@ class LiveBus:
         self.close()
 
 
+def live_bus(settings: Settings) -> LiveBus:
+    """The bus of the settings, as who may read everything; commands are appended as the operators' user."""
+    return LiveBus(settings.bus_as(TOOLS), lambda: settings.bus_as(OPERATORS))
+
+
 async def _append(section: BusSection, command: Command, at: int) -> str | None:
-    from libs.common.bus import append_command
+    from libs.common.appender import append_command
     from libs.common.wire import Wire
 
     wire = Wire(section.book_url)

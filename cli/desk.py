@@ -14,7 +14,7 @@ import msgspec
 from cyclopts import Parameter
 
 from cli import views
-from cli.bus import LiveBus
+from cli.bus import LiveBus, live_bus
 from cli.context import Context, say
 from cli.rundir import config_of
 from cli.signing import read_key
@@ -67,7 +67,7 @@ class Desk:
     @property
     def bus(self) -> LiveBus:
         if self._bus is None:
-            self._bus = LiveBus(self.settings.bus)
+            self._bus = live_bus(self.settings)
         return self._bus
 
     def __enter__(self) -> Desk:  # noqa: PYI034 - final in spirit

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import msgspec
 
+from libs.common.access import roles, rules, user_of
 from libs.common.events import EVENTS, Event
-from libs.common.streams import BOOK, STREAMS, Stream
+from libs.common.streams import BOOK, DRIVER, STREAMS, Stream
 from sim.faults import KINDS, Fault
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +22,12 @@ END_OF_FAULTS = "<!-- end of faults -->"
 def pages() -> dict[Path, str]:
     """Every generated page by its path below the root."""
     simulator = Path("docs/simulator.md")
-    return {Path("docs/events/streams.md"): streams_page(), simulator: simulator_page((ROOT / simulator).read_text())}
+    events = Path("docs/events")
+    return {
+        events / "streams.md": streams_page(),
+        events / "access.md": access_page(),
+        simulator: simulator_page((ROOT / simulator).read_text()),
+    }
 
 
 def simulator_page(text: str) -> str:
@@ -62,6 +68,23 @@ def streams_page() -> str:
     for name, kind in EVENTS.items():
         if kind in written:
             lines += ["", *_event_section(name, kind)]
+    return "\n".join(lines) + "\n"
+
+
+def access_page() -> str:
+    """What each user of the bus may do there, with the book `main`."""
+    lines = [NOTE.replace("libs/common/events.py", "libs/common/access.py"), "", "# Who may do what on the bus", ""]
+    lines += [
+        "The server's access list, generated from the [table of streams](streams.md) by `python -m cli.keys` and by every demo. `(+command key)`",
+        "allows a command on keys: `%R~` to read, `%W~` to write, `~` both. Scripts obey these rules call by call; `+evalsha` names what",
+        "a script may declare and gives no command on it. `default` is off, `probe` may `PING`. In brackets: tape runs only.",
+    ]
+    for role in roles(tape=True, admin=True):
+        always = rules(role, "main", tape=False)
+        also = [rule for rule in rules(role, "main", tape=True) if rule not in always and "evalsha" not in rule]
+        lines += ["", f"## {user_of(role, 'main')}{' [tape runs only]' if role == DRIVER else ''}", ""]
+        lines += [f"- `{rule}`" for rule in always if rule.startswith(("(", "+"))]
+        lines += [f"- [`{rule}`]" for rule in also if role != DRIVER]
     return "\n".join(lines) + "\n"
 
 

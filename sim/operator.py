@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from libs.common import seal, streams
-from libs.common.bus import append_command
+from libs.common.appender import append_command
 from libs.common.codec import decode
 from libs.common.events import Command, FlatConfirmed, FlattenRequested, Halted, Mode, Resumed, ResumeRequested
 from libs.common.record import Record

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import Awaitable, Callable
-from importlib import resources
 from typing import Any, cast
 
 import hiredis
@@ -21,10 +19,9 @@ import msgspec
 
 from libs.common import killpoints, streams
 from libs.common.codec import decode, entry_of, entry_text, values
-from libs.common.errors import FencedError, TidegateError
-from libs.common.events import Command, Event
+from libs.common.errors import FencedError
 from libs.common.record import EntryId, GapFound, Record
-from libs.common.seal import sealed_bytes
+from libs.common.scripts import Scripts
 from libs.common.stepper import Commit, Position
 from libs.common.wire import Wire
 
@@ -32,43 +29,6 @@ READ_COUNT = 256
 BLOCK_MS = 500
 REPLY_LIMIT_S = 2.5
 """A reply older than this means a dead connection (a blocked read answers within BLOCK_MS)."""
-
-WAVE_KEYS = ("{md}:wave", "{md}:wave:stage", "{md}:wave:quiet", "{md}:wave:readers")
-"""Counters, staged outputs, the driver's bell, and how many counted readers each stream has. They exist in tape runs only."""
-
-
-def _script(name: str) -> str:
-    folder = resources.files("libs.common") / "lua"
-    helpers = (folder / "wave.lua").read_text() if name != "open" else ""
-    return helpers + (folder / f"{name}.lua").read_text()
-
-
-class Scripts:
-    """The Lua scripts of one server, by name, loaded again when the server forgot them."""
-
-    def __init__(self, wire: Wire) -> None:
-        self.wire = wire
-        self._sha: dict[str, bytes] = {}
-
-    async def begin(self, name: str, keys: tuple[str, ...], *args: Any) -> asyncio.Future[Any]:
-        """Send one call; the future is its reply. After a NOSCRIPT `forget` it and begin again."""
-        if name not in self._sha:
-            self._sha[name] = await self.wire.call("SCRIPT", "LOAD", _script(name))
-        (reply,) = await self.wire.send(("EVALSHA", self._sha[name], len(keys), *keys, *args))
-        return reply
-
-    async def run(self, name: str, keys: tuple[str, ...], *args: Any) -> Any:
-        try:
-            return await (await self.begin(name, keys, *args))
-        except hiredis.ReplyError as e:
-            if "NOSCRIPT" not in str(e):
-                raise
-            self.forget(name)
-            return await self.run(name, keys, *args)
-
-    def forget(self, name: str) -> None:
-        """The server lost its scripts (it was restarted or flushed)."""
-        self._sha.pop(name, None)
 
 
 class Closed(Exception):  # noqa: N818 - an answer of the gate, not an error
@@ -94,11 +54,23 @@ class Log:
         self.outputs = {name: streams.key(name, book) for name in streams.outputs_of(service)}
         own = {kind: streams.service_key(kind, service, book) for kind in ("cursor", "journal", "snapshot")}
         self.cursor_key, self.journal_key, self.snapshot_key = own["cursor"], own["journal"], own["snapshot"]
-        head = (*WAVE_KEYS, self.cursor_key, streams.gate_key(book), self.journal_key, self.snapshot_key)
-        self._commit_keys = (*head, *self.outputs.values())
-        self._output_index = {name: len(head) + 1 + i for i, name in enumerate(self.outputs)}
         counted = lockstep and service in streams.LOCKSTEP_SERVICES
-        self._rank = str(streams.SERVICES.index(service)) if counted else ""
+        self._commit_keys, self._gate_index, self._wave_index = self._declared(counted=counted)
+        staged = streams.staged_of(service) if counted else {}
+        at = self._commit_keys.index
+        self._output_index = {n: (at(key) + 1) * (-1 if n in staged else 1) for n, key in self.outputs.items()}
+
+    def _declared(self, *, counted: bool) -> tuple[tuple[str, ...], int, int]:
+        """KEYS of commit.lua; the indices (from 1) of the gate's and of the counters' key among them, 0 for none."""
+        keys = [self.cursor_key, self.journal_key, self.snapshot_key, *self.outputs.values()]
+        gate = wave = 0
+        if self.service == streams.GATE_WRITER or self.service in streams.GATE_READERS:
+            keys.append(streams.gate_key(self.book))
+            gate = len(keys)
+        if counted:
+            wave = len(keys) + 1
+            keys += (streams.WAVE, streams.BELL, streams.stage_key(self.service))
+        return tuple(keys), gate, wave
 
     async def open(self) -> tuple[Position, bytes]:
         """Fence older processes; returns the committed position and the last snapshot (b"" when there is none)."""
@@ -190,7 +162,8 @@ class Log:
             self.epoch,
             self.instance,
             commit.version,
-            self._rank,
+            self._gate_index,
+            self._wave_index,
             msgspec.json.encode(position),
             journal,
             snapshot,
@@ -206,13 +179,13 @@ class Log:
 
     async def tape_start(self) -> int:
         """Tape time (ns) at which the run begins, as its driver says; waits for the driver."""
-        while (start := await self.writer.call("HGET", WAVE_KEYS[0], "start_at")) is None:
+        while (start := await self.writer.call("HGET", streams.WAVE, "start_at")) is None:
             await asyncio.sleep(0.05)
         return int(start)
 
     async def tape_began(self) -> float:
         """`time.monotonic()` of the driver when the present instant began; 0 outside tape runs."""
-        return float(await self.writer.call("HGET", WAVE_KEYS[0], "began") or 0)
+        return float(await self.writer.call("HGET", streams.WAVE, "began") or 0)
 
     async def range(self, key: str, after: str, until: str = "+", count: int = 1000) -> list[list[Any]]:
         """A page of raw entries of any stream, exclusive of `after`."""
@@ -317,75 +290,3 @@ def _looked_at(reply: asyncio.Future[Any]) -> None:
     """Whoever waits for it sees its error; asyncio need not complain when nobody does any more."""
     if not reply.cancelled():
         reply.exception()
-
-
-class Waves:
-    """The driver's side of a tape run: start the count, advance, wait until everything has come to rest."""
-
-    def __init__(self, url: str, book: str) -> None:
-        self.book = book
-        self.wire, self._quiet = Wire(url), Wire(url)
-        self.scripts = Scripts(self.wire)
-        self.key = streams.key("clock", book)
-        self._version = 0
-
-    async def init(self, start_at: int) -> None:
-        """Before any service starts: the tape's first moment; each counted service owes its first commit."""
-        counts = [(s, sum(reader in streams.LOCKSTEP_SERVICES for reader in s.readers)) for s in streams.STREAMS]
-        readers = [part for s, n in counts if n for part in (streams.key(s.name, self.book), n)]
-        await self.wire.call("HSET", WAVE_KEYS[3], *readers)
-        await self.wire.call("HSET", WAVE_KEYS[0], "outstanding", len(streams.LOCKSTEP_SERVICES), "start_at", start_at)
-
-    async def quiet(self) -> None:
-        """Wait until every delivery is settled and nothing is staged."""
-        while await self._quiet.call("BRPOP", WAVE_KEYS[2], 1) is None:
-            pass
-
-    async def advance(self, records: list[Record], batches: int) -> None:
-        self._version += 1
-        args: list[Any] = []
-        for record in records:
-            args += (5, entry_text(record.entry), *values(record))
-        answer = await self.scripts.run(
-            "advance", (*WAVE_KEYS, self.key), batches, self._version, time.monotonic(), *args
-        )
-        if answer[0] != b"OK":
-            raise TidegateError(f"expected a quiet bus before the next instant, was {answer[0].decode()}")
-
-    async def settle(self, n: int) -> None:
-        """The simulator holds `n` more of the requests that were on their way."""
-        await self.scripts.run("settle", WAVE_KEYS, n)
-
-    def close(self) -> None:
-        self.wire.abort()
-        self._quiet.abort()
-
-
-async def append_command(wire: Wire, book: str, command: Command, at: int) -> str | None:
-    """Append an operator's command; returns its entry id, or None when its nonce was seen before.
-
-    `at`: ns, tape time in a tape run. The id is derived from the command itself.
-    """
-    return await _append(wire, book, "command", streams.OPERATORS, command, command.nonce, sealed_bytes(command), at)
-
-
-async def append(wire: Wire, book: str, writer: str, event: Event, nonce: str, at: int) -> str | None:
-    """Append an event of a writer that is no service and has one stream; a repeated nonce changes nothing and gives None."""
-    identified = nonce.encode() + msgspec.json.encode(event)
-    return await _append(wire, book, streams.stream_of(type(event), writer), writer, event, nonce, identified, at)
-
-
-async def _append(
-    wire: Wire, book: str, stream: str, writer: str, event: Event, nonce: str, identified: bytes, at: int
-) -> str | None:
-    import hashlib
-
-    identity = hashlib.blake2b(identified, digest_size=16).hexdigest()
-    parent = f"00-{identity}-{identity[:16]}-01"
-    kind = type(event)
-    keys = (*WAVE_KEYS, streams.key(stream, book), streams.service_key("cursor", writer, book))
-    body = msgspec.json.encode(event)
-    answer = await Scripts(wire).run(
-        "command", keys, nonce, at // 1_000_000, kind.__name__, kind.VERSION, at, body, identity, parent
-    )
-    return answer[1].decode() if answer[0] == b"OK" else None

@@ -6,6 +6,8 @@ the value came from.
 
 from __future__ import annotations
 
+from urllib.parse import quote, unquote, urlsplit
+
 import msgspec
 
 MASK = "********"
@@ -55,6 +57,9 @@ class Bus(msgspec.Struct, frozen=True, kw_only=True):
     market_url: str = "redis://127.0.0.1:6379/0"
     book_url: str = "redis://127.0.0.1:6379/0"
     book: str = "main"
+    passwords: str = ""
+    """Folder with a file for each role this process has on the server (`risk`, `tools`), its password in it; relative to the
+    settings file. Empty: the server asks for none."""
 
     def __post_init__(self) -> None:
         for name, url in (("market_url", self.market_url), ("book_url", self.book_url)):
@@ -107,6 +112,17 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 OWN_SECTIONS: dict[str, type[msgspec.Struct]] = {"run": Run, "bus": Bus, "venue": Venue, "telemetry": Telemetry}
+
+
+def with_login(url: str, user: str, password: str) -> str:
+    """A URL that logs in; one that already names a user stays as it is."""
+    scheme, found, rest = url.partition("://")
+    return url if "@" in rest or not found else f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{rest}"
+
+
+def password_in(url: str) -> str:
+    """The password a URL logs in with; "" for none."""
+    return unquote(urlsplit(url).password or "")
 
 
 def mask_url(url: str) -> str:

@@ -24,6 +24,7 @@ from libs.common.outside import Driver
 from libs.common.probes import Probes
 from libs.common.record import Record
 from libs.common.runtime import Runtime
+from libs.common.sections import Bus, password_in
 from libs.common.settings import Settings
 from libs.common.stepper import Commit, Finish
 from libs.common.telemetry import Latencies, Metrics
@@ -132,17 +133,19 @@ def run(
 ) -> None:
     """Run one service until SIGTERM. `driver`, `finish`, `background` are made inside the loop; `finish` gets the log because a
     seal names the writer's epoch. `measure` wraps the driver in one that counts calls."""
-    service = core.service
+    service, bus = core.service, settings.bus_as(core.service)
+    secrets = (*secrets, *filter(None, {password_in(bus.market_url), password_in(bus.book_url)}))
     logs.configure(service, level=settings.telemetry.log_level, secrets=secrets)
     killpoints.arm(service)
-    if settings.bus.market_url != settings.bus.book_url:
+    if bus.market_url != bus.book_url:
         raise SettingsError("expected bus.market_url and bus.book_url to be one server, was two; that is not built yet")
-    uvloop.run(_serve(core, settings, driver, finish, gate, background, measure, timer_ms, linger_ms))
+    uvloop.run(_serve(core, settings, bus, driver, finish, gate, background, measure, timer_ms, linger_ms))
 
 
 async def _serve(
     core: Core,
     settings: Settings,
+    bus: Bus,
     driver: Callable[[], Driver] | None,
     finish: Callable[[Log], Finish] | None,
     gate: Callable[[Event], dict[str, str]] | None,
@@ -152,7 +155,7 @@ async def _serve(
     linger_ms: int,
 ) -> None:
     lockstep = settings.run.mode == TAPE
-    log = Log(core.service, settings.bus.book_url, settings.bus.book, lockstep=lockstep)
+    log = Log(core.service, bus.book_url, bus.book, lockstep=lockstep)
     metrics = Metrics(core.service, revision=os.environ.get(REVISION_VARIABLE, ""))
     observer = Observer(log, settings, metrics)
     if background is not None:

@@ -25,8 +25,9 @@ from pydantic_settings import (
 )
 from pydantic_settings.sources import TomlConfigSettingsSource
 
+from libs.common.access import user_of
 from libs.common.errors import SettingsError
-from libs.common.sections import MASK, OWN_SECTIONS, Bus, Run, Telemetry, Venue
+from libs.common.sections import MASK, OWN_SECTIONS, Bus, Run, Telemetry, Venue, with_login
 
 PREFIX = "TIDEGATE_"
 CONFIG_VARIABLE = "TIDEGATE_CONFIG"
@@ -72,6 +73,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """A path of the settings: absolute, or relative to the settings file."""
         base = self.file.parent if self.file else Path()
         return base / Path(text).expanduser()
+
+    def bus_as(self, role: str) -> Bus:
+        """[bus] with URLs that log in as a role; the password comes from its file. Raises SettingsError without one."""
+        bus = self.bus
+        if not bus.passwords:
+            return bus
+        file = self.path(bus.passwords) / role
+        try:
+            password = file.read_text(encoding="ascii").strip()
+        except (OSError, ValueError) as e:
+            raise SettingsError(
+                f"expected bus.passwords to hold the password of {role} in {file}, was {type(e).__name__}; "
+                "take a folder that `python -m cli.keys` or a run has written"
+            ) from None
+        urls = {
+            name: with_login(getattr(bus, name), user_of(role, bus.book), password)
+            for name in ("market_url", "book_url")
+        }
+        return msgspec.structs.replace(bus, **urls)
 
     def values(self) -> dict[str, dict[str, Any]]:
         """Every value as plain TOML-like data, by section; Decimals as strings, None left out."""

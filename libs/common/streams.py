@@ -13,12 +13,14 @@ from libs.common.events import Event
 
 MARKETDATA, SIGNAL, RISK, EXECUTION, MONITOR = "marketdata", "signal", "risk", "execution", "monitor"
 SERVICES = (MARKETDATA, SIGNAL, RISK, EXECUTION, MONITOR)
-"""In the order in which their staged outputs are released within a wave."""
 
 LOCKSTEP_SERVICES = (MARKETDATA, SIGNAL, RISK, EXECUTION)
 """The services whose deliveries a tape run counts; monitor reads at its own pace."""
 
 DRIVER, OPERATORS, TRAINER, WATCHDOG = "driver", "operators", "trainer", "watchdog"
+GATE_WRITER, GATE_READERS = RISK, (EXECUTION,)
+"""Who sets the halt flag, and whose commits it guards."""
+
 MD, BOOK = "md", "book"
 
 
@@ -155,6 +157,24 @@ def service_key(kind: str, service: str, book: str) -> str:
     """Redis key of a service's own bookkeeping. `kind`: journal, snapshot, cursor, lease."""
     shard = "md" if service == MARKETDATA else book
     return f"{{{shard}}}:{kind}:{service}"
+
+
+WAVE, BELL = "{md}:wave", "{md}:wave:bell"
+"""A tape run's counters, and what is rung when everything delivered is settled. They exist in tape runs only."""
+
+STAGERS = (DRIVER, OPERATORS, *LOCKSTEP_SERVICES)
+"""Who stages outputs in a tape run, in the order in which they are released within a wave."""
+
+
+def stage_key(writer: str) -> str:
+    """Redis key of the list in which one writer of a tape run stages its outputs."""
+    return f"{{md}}:wave:stage:{writer}"
+
+
+def staged_of(writer: str) -> dict[str, int]:
+    """Streams of a writer that wait for the next wave in a tape run, each with how many counted services read it."""
+    counts = {s.name: sum(reader in LOCKSTEP_SERVICES for reader in s.readers) for s in STREAMS if s.writer == writer}
+    return {name: count for name, count in counts.items() if count}
 
 
 def gate_key(book: str) -> str:

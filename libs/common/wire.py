@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import hiredis
 
-from libs.common.errors import UsageError
+from libs.common.errors import UnreachableError, UsageError
 
 RECONNECT_S = 0.02
 CONNECT_TIMEOUT_S = 2.0
@@ -84,7 +84,14 @@ class Wire:
         self._protocol = protocol
         if self._parts.password:
             user = (unquote(self._parts.username),) if self._parts.username else ()
-            await self._send(("AUTH", *user, unquote(self._parts.password)))[0]
+            try:
+                await self._send(("AUTH", *user, unquote(self._parts.password)))[0]
+            except hiredis.ReplyError as e:
+                self.abort()
+                raise UnreachableError(
+                    f"expected the bus to let {' '.join(user) or 'us'} in, was {e}; are the password file and the server's "
+                    "access list of one making?"
+                ) from None
 
     def _send(self, *commands: tuple[Any, ...]) -> list[asyncio.Future[Any]]:
         """Write commands in one go; a future for each reply."""

@@ -26,6 +26,6 @@ def main() -> None:
         if not config.archive or run_dir is None:
             return []
         key = settings.path(config.archive_key_file).read_text().strip() if config.archive_key_file else ""
-        return [Archiver(run_dir, config, settings.bus, metrics=metrics, private_key=key)]
+        return [Archiver(run_dir, config, settings.bus_as(core.service), metrics=metrics, private_key=key)]
 
     run(core, settings, background=background, linger_ms=LINGER_MS)

@@ -49,6 +49,7 @@ def settings(folder: Path, bus: str, venue: int) -> None:
         ("redis://redis:6379/0", bus),
         ("//sim:8090", f"//127.0.0.1:{venue}"),
         ('"/keys/seal.key"', '"keys/risk/seal.key"'),
+        ('"/keys/bus"', '"keys/operator/bus"'),
         ('"/keys/venue.json"', '"keys/execution/venue.json"'),
         ('probes_host = "0.0.0.0"', 'probes_host = "127.0.0.1"'),
         ("probes_port = 8080", "probes_port = 0"),
@@ -65,7 +66,10 @@ def running_paper(folder: Path) -> Iterator[Paper]:
     (folder / "bus").mkdir()
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
     env = clean | {"PYTHONPATH": str(ROOT)}
-    with running_server(folder / "bus") as bus, contextlib.ExitStack() as stack:
+    with (
+        running_server(folder / "bus", "--aclfile", str(folder / "keys/redis/users.acl")) as bus,
+        contextlib.ExitStack() as stack,
+    ):
         venue = free_port()
         settings(folder, bus, venue)
         accounts = str(folder / "keys/sim/accounts.json")
@@ -75,7 +79,8 @@ def running_paper(folder: Path) -> Iterator[Paper]:
         places = {"TIDEGATE_CONFIG": str(folder / "tidegate.toml"), "TIDEGATE_RUN_DIR": str(folder)}
         for service in SERVICES:
             secrets = folder / "keys" / service / "settings"
-            own = {"TIDEGATE_SECRETS_DIR": str(secrets)} if secrets.is_dir() else {}
+            own = {"TIDEGATE_BUS__PASSWORDS": str(folder / "keys" / service / "bus")}
+            own |= {"TIDEGATE_SECRETS_DIR": str(secrets)} if secrets.is_dir() else {}
             stack.enter_context(process(folder, env | places | own, service, f"services.{service}"))
         files = {service: folder / "ports" / f"{service}.port" for service in SERVICES}
         eventually(lambda: all(file.is_file() for file in files.values()), 60)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cli.keys import make_keys
 from libs.common.streams import SERVICES
 from tests.deploy.dockerfile import ROOT
 
@@ -48,13 +49,18 @@ def test_each_container_sees_its_own_keys_alone(compose: dict[str, Any]):
         for name, service in compose["services"].items()
     }
     assert {name: keys for name, keys in seen.items() if keys} == {
-        "keys": {"keys-risk", "keys-execution", "keys-sim", "keys-operator"},
-        "risk": {"keys-risk"},
-        "execution": {"keys-execution"},
-        "sim": {"keys-sim"},
+        "keys": {f"keys-{reader}" for reader in make_keys()},
+        **{name: {f"keys-{name}"} for name in (*SERVICES, "sim", "redis")},
         "cli": {"keys-operator"},
     }
     assert compose["services"]["keys"]["network_mode"] == "none"
+
+
+def test_the_bus_lets_nobody_in_who_is_not_on_its_list(compose: dict[str, Any]):
+    redis = compose["services"]["redis"]
+    assert "--aclfile /keys/users.acl" in " ".join(redis["command"])
+    assert redis["depends_on"] == {"keys": {"condition": "service_completed_successfully"}}
+    assert "--user probe" in redis["healthcheck"]["test"][-1]
 
 
 def test_the_bus_forgets_nothing(compose: dict[str, Any]):

@@ -47,11 +47,29 @@ def test_a_private_key_lies_with_its_one_reader():
         assert holders == {reader}
 
 
+def test_a_login_lies_with_who_acts_as_it_and_the_list_holds_hashes():
+    keys = make_keys()
+    logins = {reader: {path[4:] for path in files if path.startswith("bus/")} for reader, files in keys.items()}
+    assert {reader: roles for reader, roles in logins.items() if roles} == {
+        "marketdata": {"marketdata"},
+        "signal": {"signal"},
+        "risk": {"risk"},
+        "execution": {"execution"},
+        "monitor": {"monitor", "tools", "operators"},
+        "operator": {"tools", "operators", "trainer", "watchdog", "admin"},
+    }
+    for files in keys.values():
+        for path, text in files.items():
+            assert not path.startswith("bus/") or text.strip() not in keys["redis"]["users.acl"]
+
+
 def test_files_are_for_their_owner_and_stay_when_asked_again(tmp_path: Path):
     write_files(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    assert len(before) == 6
-    assert {path.stat().st_mode & 0o777 for path in before} == {0o600}
+    assert len(before) == sum(len(files) for files in make_keys().values())
+    modes = {path.name: path.stat().st_mode & 0o777 for path in before}
+    assert modes.pop("users.acl") == 0o644, "the bus is another user; it holds hashes alone"
+    assert set(modes.values()) == {0o600}
     assert write_files(tmp_path) is False
     assert {path: path.read_bytes() for path in before} == before
 
@@ -85,8 +103,9 @@ class Cluster:
 def test_secrets_are_made_once():
     cluster = Cluster()
     assert write_secrets(cluster.ask, "tidegate") is True
-    assert set(cluster.secrets) == {"tidegate-risk", "tidegate-execution", "tidegate-sim", "tidegate-operator"}
-    assert set(cluster.secrets["tidegate-execution"]) == {"venue.json", "settings.execution.seal_keys"}
+    assert set(cluster.secrets) == {f"tidegate-{reader}" for reader in make_keys()}
+    files = {"venue.json", "settings.execution.seal_keys", "bus.execution"}
+    assert set(cluster.secrets["tidegate-execution"]) == files
     before = dict(cluster.secrets)
     assert write_secrets(cluster.ask, "tidegate") is False
     assert cluster.secrets == before

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cli.keys import make_keys
 from libs.common.streams import SERVICES
 from tests.deploy.dockerfile import ROOT
 
@@ -125,15 +126,13 @@ def test_secrets_are_files_and_only_their_readers_mount_them(folder: str):
             if "secret" in volume:
                 assert volume["secret"]["defaultMode"] == 0o400, name
                 mounted.setdefault(volume["secret"]["secretName"], set()).add(name)
-    expected = {"tidegate-risk": {"risk"}, "tidegate-execution": {"execution"}}
+    expected = {f"tidegate-{name}": {name} for name in (*SERVICES, "redis")}
     assert mounted == expected | ({} if folder == "base" else {"tidegate-sim": {"sim"}})
     assert not of_kind(folder, "Secret")
 
 
 @pytest.mark.parametrize("folder", RENDERED)
 def test_secret_files_are_those_that_the_keys_are_made_as(folder: str):
-    from cli.keys import make_keys
-
     made = make_keys()
     for pod in pods(folder).values():
         for volume in pod.get("volumes", ()):
@@ -220,6 +219,21 @@ def test_the_bus_forgets_nothing_and_is_full_before_the_kernel_ends_it(folder: s
     assert "--maxmemory-policy noeviction" in arguments
     assert int(arguments.split("--maxmemory ")[1].split("mb")[0]) < 1024
     assert container["resources"]["limits"]["memory"] == "1Gi"
+
+
+@pytest.mark.parametrize("folder", RENDERED)
+def test_the_bus_lets_nobody_in_who_is_not_on_its_list(folder: str):
+    pod = pods(folder)["redis"]
+    (container,) = pod["containers"]
+    assert "--aclfile /keys/users.acl" in " ".join(container["args"])
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert "--user" in " ".join(container[probe]["exec"]["command"])
+    assert {volume["name"] for volume in pod["volumes"]} >= {"keys"}
+
+
+def test_the_demo_may_delete_the_secrets_it_makes_and_no_other():
+    (named,) = (rule for rule in one("overlays/demo", "Role", "keys")["rules"] if "resourceNames" in rule)
+    assert set(named["resourceNames"]) == {f"tidegate-{reader}" for reader in make_keys()}
 
 
 def test_the_demo_needs_nothing_from_outside():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from libs.common.access import TOOLS, roles, user_of
 from libs.common.streams import SERVICES
 from tests.waiting import eventually, is_alive
 
@@ -60,7 +61,8 @@ def running(tmp_path: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[
 def server_pid(run_dir: Path) -> int:
     import redis
 
-    with redis.Redis(unix_socket_path=str(run_dir / "bus/bus.sock")) as client:
+    login = {"username": user_of(TOOLS, "main"), "password": (run_dir / "keys/bus" / TOOLS).read_text().strip()}
+    with redis.Redis(unix_socket_path=str(run_dir / "bus/bus.sock"), **login) as client:
         return int(client.info("server")["process_id"])
 
 
@@ -96,16 +98,18 @@ def test_every_service_wrote_and_everything_is_archived(finished: tuple[Path, st
 def test_nothing_is_left_running_and_the_keys_are_the_owners(finished: tuple[Path, str]):
     assert list((finished[0] / "pids").iterdir()) == []
     assert not (finished[0] / "bus/bus.sock").exists()
-    for path in (finished[0] / "keys").iterdir():
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    files = [path for path in (finished[0] / "keys").rglob("*") if path.is_file()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (*files, finished[0] / "bus/users.acl")} == {0o600}
+    assert {path.name for path in files if path.parent.name == "bus"} == set(roles(tape=True, admin=False))
 
 
 def test_no_secret_is_in_anything_but_the_key_files(finished: tuple[Path, str]):
     run_dir, output = finished
     secrets = [(run_dir / name).read_text().strip() for name in ("keys/seal.key", "keys/operator.key")]
     secrets.append(json.loads((run_dir / "keys/venue.json").read_text())["secret"])
+    secrets += [path.read_text().strip() for path in (run_dir / "keys/bus").iterdir()]
     for path in run_dir.rglob("*"):
-        if path.is_file() and path.parent.name != "keys":
+        if path.is_file() and "keys" not in path.relative_to(run_dir).parts:
             content = path.read_bytes()
             assert not [secret for secret in secrets if secret.encode() in content], path
     assert not [secret for secret in secrets if secret in output]

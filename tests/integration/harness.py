@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from libs.common.bus import Waves
 from libs.common.events import Instant
 from libs.common.record import Record, event_id
 from libs.common.streams import LOCKSTEP_SERVICES
+from libs.common.waves import Waves
 from libs.common.wire import Wire
 from tests.redis_server import server_binary
 

@@ -25,6 +25,7 @@ from libs.common import logs
 from libs.common.errors import SettingsError, TidegateError
 from libs.common.events import WatchdogActed
 from libs.common.probes import Probes
+from libs.common.sections import password_in
 from libs.common.service import REVISION_VARIABLE, run_dir_of
 from libs.common.settings import Settings, service_settings
 from libs.common.startup import end
@@ -69,7 +70,7 @@ class Watchdog:
         self.caller = Caller(self.driver)
         terms = closing.Terms(slice_usd=config.slice_usd, collar=config.collar)
         self.closer = Closer(self.caller, terms, config.settle_coin, self._tell, self._may)
-        bus = settings.bus
+        bus = settings.bus_as(WATCHDOG)
         self.pulse = BusPulse(bus.book_url, bus.book, self._committed)
         self.notices = Notices(bus.book_url, bus.book)
         self._key_proved = False
@@ -232,7 +233,7 @@ def main() -> int:
     try:
         settings, config = service_settings(WATCHDOG, WatchdogConfig)
         logs.configure(WATCHDOG, level=settings.telemetry.log_level)
-        logs.guard(read_key(checked(settings, config)).secret)
+        logs.guard(read_key(checked(settings, config)).secret, password_in(settings.bus_as(WATCHDOG).book_url))
         uvloop.run(_serve(settings, config))
     except TidegateError as error:
         sys.stderr.write(f"{error}\n")

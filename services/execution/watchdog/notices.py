@@ -7,7 +7,7 @@ import collections
 import secrets
 import time
 
-from libs.common.bus import append, append_command
+from libs.common.appender import append, append_command
 from libs.common.events import HaltRequested, WatchdogActed
 from libs.common.streams import WATCHDOG
 from libs.common.wire import Wire

@@ -22,7 +22,7 @@ from cli.toml import dumps
 from libs.bybit import rest
 from libs.bybit.sign import Key, rest_headers
 from libs.common import seal
-from libs.common.bus import append
+from libs.common.appender import append
 from libs.common.events import InstrumentDefined, OrderIntent, Purpose, TimeInForce
 from libs.common.streams import gate_key
 from libs.common.values import Side
