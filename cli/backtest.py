@@ -25,6 +25,7 @@ from sim.config import SimConfig
 from sim.exchange import Exchange
 from sim.instants import FLAT_WITHIN, NS_PER_MS, end_of, instant_record, window_of
 from sim.operator import LOOK_EVERY, Script
+from sim.script import read_script
 from sim.tape import Tape, open_tape
 from sim.wiretypes import WireReply, WireRequest
 
@@ -129,7 +130,8 @@ class Backtest:
         cores = [core_of(service, config, {**keys, **_of_section(service, changes)}) for service, keys in own.items()]
         sim = settings.section("sim", SimConfig)
         account = AccountSpec(usdt=sim.usdt)
-        self.exchange = Exchange(sim, tape, run.seed, [account])
+        script = read_script(settings.path(sim.script) if sim.script else None, tape.start_at)
+        self.exchange = Exchange(sim, tape, run.seed, [account], script=script)
         topics: Any = cores[0]
         self.venue = Venue(self.exchange, account.name, topics.config.topics())
 

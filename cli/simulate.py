@@ -23,10 +23,15 @@ def sim(
     speed: Annotated[int, Parameter(help="How many times faster than wall clock.")] = 1,
     state_dir: Annotated[Path | None, Parameter(help="Keep the exchange's state here over restarts.")] = None,
     faults: Annotated[Path | None, Parameter(help="JSON file of faults that are on from the start.")] = None,
+    script: Annotated[
+        Path | None, Parameter(help="TOML file of operations of the exchange and when they happen.")
+    ] = None,
     control: Annotated[bool, Parameter(help="Routes below /sim/ on loopback: state, faults, operations.")] = True,
 ) -> int:
     """Serve a simulated Bybit on one port (plain http and ws) that plays a tape."""
     from sim.app import run
 
-    run(tape, port=port, accounts=accounts, state_dir=state_dir, seed=seed, speed=speed, faults=faults, control=control)
+    run(
+        tape, port=port, accounts=accounts, state_dir=state_dir, seed=seed, speed=speed, faults=faults, control=control,
+        script=script)  # fmt: skip
     return 0

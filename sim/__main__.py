@@ -20,12 +20,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--speed", type=int, default=1)
     parser.add_argument("--faults", type=Path, default=None, help="JSON file of faults: docs/simulator.md")
+    parser.add_argument("--script", type=Path, default=None, help="TOML file of operations and when they happen")
     parser.add_argument("--no-control", action="store_true", help="without the routes below /sim/")
     given = parser.parse_args()
     try:
         run(
             given.tape, given.port, given.accounts, given.state_dir, given.seed, given.speed, given.host,
-            faults=given.faults, control=not given.no_control,
+            faults=given.faults, control=not given.no_control, script=given.script,
         )  # fmt: skip
     except TidegateError as error:
         print(error, file=sys.stderr)

@@ -113,6 +113,10 @@ class Account:
             position = self.positions[symbol] = Position(symbol=symbol, created_at=self.created_at)
         return position
 
+    def positions_of(self, symbol: str) -> list[Position]:
+        """Every position of a symbol."""
+        return [position for position in self.positions.values() if position.symbol == symbol]
+
     def add(self, order: Order) -> None:
         self.by_id[order.order_id] = order
         if order.link_id:

@@ -17,13 +17,20 @@ from sim.chance import identifier
 from sim.config import SimConfig
 from sim.exchange import Exchange
 from sim.faults import read
+from sim.script import read_script
 from sim.server import SimServer
 from sim.store import Store
 from sim.tape import LiveTape, open_tape
 
 
 def build(
-    tapes: list[str], accounts: Path | None, state_dir: Path | None, seed: int, speed: int, config: SimConfig
+    tapes: list[str],
+    accounts: Path | None,
+    state_dir: Path | None,
+    seed: int,
+    speed: int,
+    config: SimConfig,
+    script: Path | None = None,
 ) -> tuple[Exchange, Store | None]:
     """The exchange on a tape that starts now, with the state that a store kept."""
     now = time.time_ns()
@@ -31,7 +38,8 @@ def build(
     specs = read_accounts(accounts)
     store = Store(state_dir, seed) if state_dir is not None else None
     incarnation = store.incarnation if store is not None else identifier("incarnation", seed, now)
-    exchange = Exchange(config, tape, seed, specs, incarnation, journal=store is not None)
+    timed = read_script(script, tape.start_at)
+    exchange = Exchange(config, tape, seed, specs, incarnation, journal=store is not None, script=timed)
     if store is not None:
         exchange.restore(store.load())
     return exchange, store
@@ -81,10 +89,11 @@ def run(
     config: SimConfig | None = None,
     faults: Path | None = None,
     control: bool = True,
+    script: Path | None = None,
 ) -> int:
     """Serve until stopped, then 0; raises TapeError or UsageError before anything listens."""
     chosen = config or SimConfig(unconfirmed_klines=True, spot=True)
-    exchange, store = build(tapes, accounts, state_dir, seed, speed, chosen)
+    exchange, store = build(tapes, accounts, state_dir, seed, speed, chosen, script)
     switch_on(exchange, faults)
     uvloop.run(serve(exchange, store, host, port, control))
     return 0

@@ -36,6 +36,8 @@ class Book:
         self._side = 1
         self._agitation = 0
         """How far prints jump, smoothed, in 1e-6 of the price: widens the spread and thins the depth."""
+        self._spread_percent = self._depth_percent = 100
+        self._step, self._shift_e8 = 1, 0
 
     @property
     def ready(self) -> bool:
@@ -56,6 +58,16 @@ class Book:
     def side(self, taker: int) -> Levels:
         """The levels a taker of this side meets."""
         return self.asks if taker > 0 else self.bids
+
+    def scale(self, spread_percent: int, depth_percent: int, step: int, shift_e8: int) -> None:
+        """Spread and depth against what they would be; `step` ticks are one published tick; `shift_e8` moves a recorded book."""
+        self._spread_percent, self._depth_percent, self._step, self._shift_e8 = (
+            spread_percent,
+            depth_percent,
+            step,
+            shift_e8,
+        )
+        self._stale = self.ready
 
     def on_print(self, event: Print) -> None:
         if self.recorded:
@@ -87,6 +99,8 @@ class Book:
         if self.recorded:
             self._bids = [[ticks, self._bid_map[ticks]] for ticks in sorted(self._bid_map, reverse=True)[:SHOWN]]
             self._asks = [[ticks, self._ask_map[ticks]] for ticks in sorted(self._ask_map)[:SHOWN]]
+            if self._scaled:
+                self._rescale()
             return
         last = self._last
         # Calm: one tick. A market that jumps 100e-6 a print shows 25e-6 of spread.
@@ -95,6 +109,29 @@ class Book:
         bid = max(bid, 1)
         self._bids = self._ladder(bid, -1)
         self._asks = self._ladder(bid + spread, 1)
+        if self._scaled:
+            self._rescale()
+
+    @property
+    def _scaled(self) -> bool:
+        return self._step > 1 or self._shift_e8 != 0 or self._spread_percent != 100 or self._depth_percent != 100
+
+    def _rescale(self) -> None:
+        """Wider or thinner, as an operator asked, and on the published tick: bids rounded down, asks up."""
+        if not self._bids or not self._asks:
+            return
+        wider = (self._asks[0][0] - self._bids[0][0]) * (self._spread_percent - 100) // 200
+        self._bids = self._coarse(self._bids, -wider, 0)
+        self._asks = self._coarse(self._asks, wider, self._step - 1)
+
+    def _coarse(self, levels: Levels, shift: int, up: int) -> Levels:
+        merged: dict[int, int] = {}
+        for ticks, lots in levels:
+            moved = ticks * self._shift_e8 // 100_000_000 if self.recorded else 0
+            place = (ticks + moved + shift + up) // self._step * self._step
+            if place > 0:
+                merged[place] = merged.get(place, 0) + max(1, lots * self._depth_percent // 100)
+        return [[ticks, lots] for ticks, lots in merged.items()]
 
     def _ladder(self, best: int, direction: int) -> Levels:
         """`DEPTH` levels away from the best; sizes hang on the price, so an unmoved level keeps its size."""

@@ -8,11 +8,14 @@ from libs.common.values import SPOT
 from sim.account import Account, fee_of, trade
 from sim.chance import identifier
 from sim.market import NS_PER_MS, Market
-from sim.orders import Entry, Fill, Order
+from sim.orders import Entry, Fill, Order, Position
 
 if TYPE_CHECKING:
     from sim.desk import Desk
 
+FREE_OF_FEE = ("AdlTrade", "Settle")
+LOG_KIND = {"Trade": "TRADE", "AdlTrade": "ADL", "BustTrade": "LIQUIDATION", "Settle": "DELIVERY"}
+"""Execution type -> type in the transaction log."""
 FIRST_SPOT_EXECUTION = 2_100_000_000_000_000_000
 """Spot execution ids are decimal numbers."""
 
@@ -43,7 +46,7 @@ def _contract(
 ) -> None:
     """A perpetual's position changes."""
     units = market.instrument.units
-    rate = account.maker_e8 if maker else account.taker_e8
+    rate = 0 if kind in FREE_OF_FEE else account.maker_e8 if maker else account.taker_e8
     fee = fee_of(ticks * lots * units, rate)
     position = account.position(order.symbol)
     opened = not position.lots
@@ -61,7 +64,7 @@ def _contract(
         desk, account, market, side=order.side, kind=kind, ticks=ticks, lots=lots, fee=fee, rate=rate, at=at,
         order=order, maker=maker, closed=closed, pnl=pnl,
     )  # fmt: skip
-    log(desk, account, row, "TRADE", cash_flow=pnl, fee=fee)
+    log(desk, account, row, LOG_KIND[kind], cash_flow=pnl, fee=fee)
 
 
 def _exchange(
@@ -131,6 +134,38 @@ def log(
     )  # fmt: skip
     account.log.append(entry)
     desk.touched_of(account.uid).entries.append(entry)
+
+
+def transfer(desk: Desk, account: Account, coin: str, amount: int, at: int) -> None:
+    """Money comes in (or, below 0, leaves): no trade and no profit."""
+    account.credit(coin, amount)
+    if coin == "USDT":
+        account.opening += amount
+    desk.counters.entries += 1
+    number = desk.counters.entries
+    entry = Entry(
+        account=account.uid, number=number, kind="TRANSFER_IN" if amount > 0 else "TRANSFER_OUT", symbol="", side=0, lots=0,
+        ticks=0, cash_flow=amount, funding=0, fee=0, fee_rate_e8=0, balance=account.balance(coin), position_lots=0,
+        trade_id=identifier(desk.incarnation, "transfer", number), order_id="", link_id="", at=at, currency=coin,
+    )  # fmt: skip
+    account.log.append(entry)
+    touched = desk.touched_of(account.uid)
+    touched.entries.append(entry)
+    touched.wallet = True
+
+
+def closing_order(
+    desk: Desk, account: Account, position: Position, ticks: int, lots: int, at: int, create_type: str
+) -> Order:
+    """An order of the exchange itself that closes (part of) a position."""
+    number, order_id = desk.new_order_id()
+    order = Order(
+        account=account.uid, number=number, order_id=order_id, link_id="", symbol=position.symbol, side=-position.side,
+        kind="Market", ticks=ticks, lots=lots, tif="IOC", created_at=at, updated_at=at, reduce_only=True,
+        create_type=create_type, last_on_created=desk.markets[position.symbol].last,
+    )  # fmt: skip
+    account.add(order)
+    return order
 
 
 def charge_funding(desk: Desk, stamp_ms: int) -> None:

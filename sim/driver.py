@@ -29,6 +29,7 @@ from sim.config import SimConfig
 from sim.exchange import Exchange
 from sim.instants import FLAT_WITHIN, NS_PER_MS, end_of, instant_record, window_of
 from sim.operator import LOOK_EVERY, Operator, Script
+from sim.script import read_script
 from sim.server import SimServer
 from sim.tape import Tape, open_tape
 
@@ -124,7 +125,8 @@ async def _main(settings: Settings, config: SimConfig) -> Flat:
     run, bus = settings.run, settings.bus_as(DRIVER)
     tape = open_tape(list(run.tapes), run.seed)
     accounts = read_accounts(settings.path(config.accounts_file) if config.accounts_file else None)
-    exchange = Exchange(config, tape, run.seed, accounts)
+    script = read_script(settings.path(config.script) if config.script else None, tape.start_at)
+    exchange = Exchange(config, tape, run.seed, accounts, script=script)
     switch_on(exchange, settings.path(config.faults_file) if config.faults_file else None, tape=True)
     server = SimServer(exchange, "127.0.0.1", config.port, lockstep=True)
     waves = Waves(bus.book_url, bus.book)

@@ -18,33 +18,29 @@ from typing import Any
 
 import msgspec
 
-from libs.common.values import SPOT, category_of, symbol_of, to_units
+from libs.common.values import category_of, to_units
 from sim import booking
 from sim.account import Account, AccountSpec
 from sim.backcast import Backcast
 from sim.chance import digest, identifier
 from sim.config import DEFAULT_ACCOUNTS, SimConfig
 from sim.dcpapi import PRODUCT_OF, Deadman
-from sim.desk import Desk, Touched
-from sim.feed import topic_symbol
+from sim.desk import Desk
+from sim.feed import Feed, topic_symbol
 from sim.gateway import Gateway
+from sim.housefeed import HOUSE_TOPICS, HouseFeed
 from sim.injector import Injector
-from sim.instruments import Instrument, spot_rules
 from sim.market import NS_PER_MS, Market
 from sim.mishaps import Mishaps
+from sim.operations import Operations
 from sim.orders import Position
 from sim.overview import overview
-from sim.spot import Twin
+from sim.privaterows import private_rows
+from sim.spot import twins_of
 from sim.state import AccountState, Changes, Saved
 from sim.tape import SyntheticSource, Tape
+from sim.trading import MARKET_DATA, PRIVATE_WS
 from sim.venue import Venue
-from sim.wirerows import (
-    execution_frame_row,
-    fast_execution_row,
-    order_frame_row,
-    position_frame_row,
-    wallet_row,
-)
 from sim.wiretypes import Frame, Outbox, WireReply, WireRequest
 
 MINUTE_NS = 60_000 * NS_PER_MS
@@ -54,7 +50,7 @@ _JSON = msgspec.json.Encoder()
 
 
 class Exchange:
-    """See the module. `journal`: keep changes for a store (`changes()` must then be called)."""
+    """See the module. `journal`: keep changes for a store (`changes()` must then be called); `script`: operations to come."""
 
     def __init__(
         self,
@@ -64,17 +60,21 @@ class Exchange:
         accounts: Iterable[AccountSpec] = DEFAULT_ACCOUNTS,
         incarnation: str = "",
         journal: bool = False,
+        script: Iterable[tuple[int, dict[str, Any]]] = (),
     ) -> None:
         self.config, self.tape, self.seed = config, tape, seed
         self.incarnation = incarnation or identifier("incarnation", seed)
         markets = {name: Market(item, seed, tape.native_ms[name]) for name, item in tape.instruments.items()}
-        twins = _add_spot(markets, seed) if config.spot else {}
+        twins = twins_of(markets, seed) if config.spot else {}
         self.desk = Desk(markets, self.incarnation, twins)
         self.venue = Venue(markets, self.desk, _backcast(tape, seed), self.incarnation)
         self.venue.now = tape.start_at
         specs = list(accounts)
         self.gateway = Gateway(self.venue, self.desk.accounts, specs, config.rate_factor)
         self.deadman = Deadman()
+        self.operations = Operations(self.venue, script)
+        self.house = HouseFeed(self.venue, self.operations)
+        self._operations_kept = -1 if self.operations.scheduled else 0
         for spec in specs:
             self._open(spec)
         self.listening: frozenset[str] = DEFAULT_LISTENING
@@ -168,18 +168,21 @@ class Exchange:
 
     def knows(self, topic: str) -> bool:
         """Is this a public topic of a symbol that is traded here?"""
-        return topic_symbol(topic) in self.venue.markets
+        return topic in HOUSE_TOPICS or topic_symbol(topic) in self.venue.markets
 
     def watch(self, topic: str) -> None:
         """From now on the topic's frames are produced; the first is a snapshot."""
-        self.venue.feeds[str(topic_symbol(topic))].watch(topic)
+        self._feed(topic).watch(topic)
 
     def unwatch(self, topic: str) -> None:
-        self.venue.feeds[str(topic_symbol(topic))].unwatch(topic)
+        self._feed(topic).unwatch(topic)
 
     def snapshot(self, topic: str) -> str | None:
         """What a subscriber who joins a watched topic gets first; None when its next frame will be a snapshot anyway."""
-        return self.venue.feeds[str(topic_symbol(topic))].snapshot(topic)
+        return self._feed(topic).snapshot(topic)
+
+    def _feed(self, topic: str) -> Feed | HouseFeed:
+        return self.house if topic in HOUSE_TOPICS else self.venue.feeds[str(topic_symbol(topic))]
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -191,19 +194,37 @@ class Exchange:
         return low + digest(self.seed, way, key) % (high - low + 1)
 
     def _pass(self, at: int) -> None:
-        """Time moves on to `at`; funding stamps on the way are charged, orders that fill in their own time fill."""
+        """Time moves on to `at`; operations, funding stamps, and orders that fill in their own time have their turn."""
         while self.mishaps.late and self.mishaps.proceed(at):
             self._tell(self.venue.now)
+        while self.operations.due(at):
+            self._pass_funding(self.operations.scheduled[0][0])
+            self.operations.next()
+            self._operated()
+        self._pass_funding(at)
+        self.venue.now = at
+
+    def operate(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Make something happen now; see sim/operations.py. Raises UsageError when it cannot be done."""
+        answer = self.operations.apply(document)
+        self._operated()
+        return answer
+
+    def _operated(self) -> None:
+        self._funding_ms = self._next_funding(self.venue.now)
+        self._tell(self.venue.now)
+
+    def _pass_funding(self, at: int) -> None:
         while self._funding_ms and at >= self._funding_ms * NS_PER_MS:
             stamp = self._funding_ms
             self.venue.now = stamp * NS_PER_MS
             booking.charge_funding(self.desk, stamp)
             self._tell(self.venue.now)
             self._funding_ms = self._next_funding(self.venue.now)
-        self.venue.now = at
 
     def _next_funding(self, at: int) -> int:
-        return min((market.next_funding_ms(at) for market in self.venue.markets.values()), default=0)
+        markets = self.venue.markets
+        return min((markets[symbol].next_funding_ms(at) for symbol in self.tape.instruments), default=0)
 
     def _serve(self) -> None:
         """The engine takes the next request."""
@@ -243,10 +264,13 @@ class Exchange:
         self._tell(at)
 
     def _publish(self, at: int) -> None:
+        if self.house.watched:
+            self._outbox.frames.extend(self.house.publish(at))
+        silent = bool(self.venue.windows) and self.venue.down(MARKET_DATA)
         for symbol, market in self.venue.markets.items():
             market.roll(at)
             feed = self.venue.feeds[symbol]
-            if feed.watched:
+            if feed.watched and not silent:
                 frames = feed.publish(at, self.config.unconfirmed_klines)
                 if self.faults:
                     for frame in frames:
@@ -260,10 +284,11 @@ class Exchange:
     def _tell(self, at: int) -> None:
         """Turn what the desk changed into private frames and into changes for the store."""
         touched, self.desk.touched = self.desk.touched, {}
+        silent = bool(self.venue.windows) and self.venue.down(PRIVATE_WS)
         for name, change in touched.items():
             account = self.desk.accounts[name]
             leaves = at + self._latency(self.config.latency_out_ms, "frame", self._sent)
-            for topic, rows in self._rows(account, change):
+            for topic, rows in () if silent else private_rows(account, change, self.listening, self.venue.markets):
                 self._sent += 1
                 text = _JSON.encode(
                     {
@@ -279,26 +304,6 @@ class Exchange:
                 self._changes.fills.extend(change.fills)
                 self._changes.entries.extend(change.entries)
                 self._changes.accounts[name] = _state(account)
-
-    def _rows(self, account: Account, change: Touched) -> list[tuple[str, list[dict[str, Any]]]]:
-        markets = self.venue.markets
-        groups: list[tuple[str, list[dict[str, Any]]]] = []
-        listening = self.listening
-        if change.orders and "order" in listening:
-            rows = [order_frame_row(order, markets[order.symbol].instrument) for order in change.orders.values()]
-            groups.append(("order", rows))
-        if change.fills and "execution" in listening:
-            groups.append(("execution", [execution_frame_row(f, markets[f.symbol].instrument) for f in change.fills]))
-        if change.fills and "execution.fast" in listening:
-            fast = [fast_execution_row(f, markets[f.symbol].instrument) for f in change.fills if f.exec_type == "Trade"]
-            if fast:
-                groups.append(("execution.fast", fast))
-        if change.positions and "position" in listening:
-            rows = [position_frame_row(account.position(symbol), markets[symbol]) for symbol in change.positions]
-            groups.append(("position", rows))
-        if change.wallet and "wallet" in listening:
-            groups.append(("wallet", [wallet_row(account, markets)]))
-        return groups
 
     def _emit(self, frame: Frame) -> None:
         """Send a message, or what faults make of it."""
@@ -328,11 +333,16 @@ class Exchange:
         """What a store must write before anything collected leaves; empties the list."""
         changes, self._changes = self._changes, Changes()
         changes.counters = msgspec.structs.replace(self.desk.counters)
+        if self.operations.applied != self._operations_kept:
+            self._operations_kept, changes.venue = self.operations.applied, self.operations.state()
         return changes
 
     def restore(self, saved: Saved) -> None:
         """Take over what a store kept: wallets, positions, orders, executions, counters."""
         self.desk.counters = saved.counters
+        if saved.venue is not None:
+            self.operations.restore(saved.venue)
+            self._operations_kept = self.operations.applied
         for state in saved.accounts:
             account = self.desk.accounts.get(state.uid)
             if account is None:
@@ -352,7 +362,7 @@ class Exchange:
             if fill.account in known and fill.symbol in markets:
                 known[fill.account].fills.append(fill)
         for entry in saved.entries:
-            if entry.account in known and entry.symbol in markets:
+            if entry.account in known and (not entry.symbol or entry.symbol in markets):
                 known[entry.account].log.append(entry)
 
     def summary(self) -> dict[str, Any]:
@@ -371,17 +381,6 @@ def _state(account: Account) -> AccountState:
         uid=account.uid, opening=account.opening, wallet=account.wallet, realised=account.realised, positions=positions,
         margin_mode=account.margin_mode, dcp_s=dict(account.dcp_s), coins=dict(account.coins),
     )  # fmt: skip
-
-
-def _add_spot(markets: dict[str, Market], seed: int) -> dict[str, Twin]:
-    """Give every perpetual its spot market."""
-    twins = {}
-    for name, linear in list(markets.items()):
-        symbol = symbol_of(name, SPOT)
-        instrument = Instrument(symbol, spot_rules(linear.instrument.rules))
-        spot = markets[symbol] = Market(instrument, seed, linear.klines.native_ms)
-        twins[name] = Twin(linear, spot, seed)
-    return twins
 
 
 def _backcast(tape: Tape, seed: int) -> Backcast:

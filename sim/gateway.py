@@ -14,6 +14,7 @@ from sim.account import Account, AccountSpec
 from sim.auth import Keyring, permit
 from sim.params import Params, params_of, text
 from sim.rates import Rates
+from sim.trading import OVER_HTTP, OVER_WS
 from sim.venue import Venue
 from sim.wiretypes import RefusalError, WireRequest
 
@@ -67,6 +68,9 @@ class Gateway:
         account = self._accounts[spec.name]
         params = params_of(request)
         permit(spec, request, params)
+        way = OVER_WS if request.session_key else OVER_HTTP
+        if self._venue.windows and request.method == "POST" and self._venue.down(way):
+            raise RefusalError(10016, "Internal system error: maintenance")
         if route in batchapi.ROUTES:
             return self._batch(route, account, params, headers)
         if not self._rates.take(account.uid, request.path, text(params, "category"), self._now_ms, headers):

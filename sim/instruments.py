@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.errors import UsageError
 from libs.common.values import SPOT, UNITS_PER_COIN, Grid, category_of, divide_half_even, venue_name
 
 RATE_SCALE = 100_000_000
@@ -25,6 +26,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     lot_size: Decimal
     max_qty: Decimal
     max_market_qty: Decimal
+    min_qty: Decimal = Decimal(0)
+    """0: one lot."""
     min_notional: Decimal = Decimal(5)
     max_leverage: Decimal = Decimal(100)
     price_limit_ratio_x: Decimal = Decimal("0.01")
@@ -90,7 +93,11 @@ def _scale(step: Decimal) -> tuple[int, int]:
 
 
 class Instrument:
-    """One symbol: its rules and the fast conversions between wire text and integers."""
+    """One symbol: its rules and the fast conversions between wire text and integers.
+
+    Ticks and lots are those of the tape, for good. The exchange may trade in coarser ones: a published tick is then
+    `tick_step` of them, a published lot `lot_step`.
+    """
 
     __slots__ = (
         "_lot_decimals",
@@ -104,15 +111,18 @@ class Instrument:
         "category",
         "grid",
         "lot_e8",
+        "lot_step",
         "maintenance_e8",
         "name",
         "rules",
         "symbol",
+        "tick_step",
         "units",
     )
 
     def __init__(self, symbol: str, rules: Rules) -> None:
         self.symbol = symbol
+        self.tick_step = self.lot_step = 1
         self.name, self.category = venue_name(symbol), category_of(symbol)
         self.rules = rules
         self.grid = Grid(rules.tick_size, rules.lot_size)
@@ -124,6 +134,30 @@ class Instrument:
         self._price_power, self._lot_power = 10**self._price_decimals, 10**self._lot_decimals
         # Printing is most of what a feed does: the formats are made once.
         self._price_format, self._lot_format = f"%d.%0{self._price_decimals}d", f"%d.%0{self._lot_decimals}d"
+
+    def change(self, rules: Rules) -> None:
+        """The exchange announces other rules. Raises UsageError for a tick or lot that is no multiple of the tape's."""
+        steps = []
+        for wanted, own, name in (
+            (rules.tick_size, self.grid.tick_size, "tick"),
+            (rules.lot_size, self.grid.lot_size, "lot"),
+        ):
+            step = int(wanted / own)
+            if step < 1 or step * own != wanted:
+                raise UsageError(f"{self.symbol}: expected a {name} size that is a multiple of {own}, was {wanted}")
+            steps.append(step)
+        self.rules = rules
+        self.tick_step, self.lot_step = steps
+        self.maintenance_e8 = int(rules.maintenance_rate * RATE_SCALE)
+
+    def whole_lots(self, qty: Decimal) -> int:
+        """Lots of a quantity of base coin, rounded down."""
+        return int(qty / self.grid.lot_size)
+
+    @property
+    def least_lots(self) -> int:
+        """The smallest order."""
+        return max(self.lot_step, self.whole_lots(self.rules.min_qty))
 
     @property
     def base_coin(self) -> str:
@@ -152,22 +186,26 @@ class Instrument:
 
     def ticks_exact(self, text: Any) -> int | None:
         """Ticks of a price on the wire, None when it is no positive number on the grid."""
-        return steps_of(text, self.rules.tick_size)
+        ticks = steps_of(text, self.rules.tick_size)
+        return None if ticks is None else ticks * self.tick_step
 
     def lots_exact(self, text: Any) -> int | None:
         """Lots of a quantity on the wire, None when it is no number >= 0 on the grid."""
-        return steps_of(text, self.rules.lot_size)
+        lots = steps_of(text, self.rules.lot_size)
+        return None if lots is None else lots * self.lot_step
 
     def ratio_ticks(self, ticks: int, ratio: Decimal, sign: int) -> int:
         """Ticks moved by a fraction, rounded toward the unmoved price."""
-        moved = ticks * int(ratio * RATE_SCALE)
-        return ticks + sign * (moved // RATE_SCALE)
+        moved = ticks * int(ratio * RATE_SCALE) // RATE_SCALE
+        return ticks + sign * (moved // self.tick_step * self.tick_step)
 
-    def row(self) -> dict[str, Any]:
+    def row(self, status: str = "Trading", delivery_ms: int = 0) -> dict[str, Any]:
         """A row of /v5/market/instruments-info."""
-        return self._spot_row() if self.category == SPOT else self._linear_row()
+        if self.category == SPOT:
+            return self._spot_row(status)
+        return self._linear_row() | {"status": status, "deliveryTime": str(delivery_ms)}
 
-    def _spot_row(self) -> dict[str, Any]:
+    def _spot_row(self, status: str) -> dict[str, Any]:
         rules, most = self.rules, f"{self.rules.max_qty.normalize():f}"
         return {
             "symbolId": 9,
@@ -175,13 +213,13 @@ class Instrument:
             "baseCoin": self.base_coin,
             "quoteCoin": "USDT",
             "innovation": "0",
-            "status": "Trading",
+            "status": status,
             "marginTrading": "utaOnly",
             "stTag": "0",
             "lotSizeFilter": {
                 "basePrecision": f"{rules.lot_size:f}",
                 "quotePrecision": "0.0000001",
-                "minOrderQty": self.qty_text(1),
+                "minOrderQty": self.qty_text(self.least_lots),
                 "maxOrderQty": most,
                 "minOrderAmt": str(rules.min_notional),
                 "maxOrderAmt": str(SPOT_MOST_USDT),
@@ -189,7 +227,7 @@ class Instrument:
                 "maxMarketOrderQty": f"{rules.max_market_qty.normalize():f}",
                 "postOnlyMaxLimitOrderSize": most,
             },
-            "priceFilter": {"tickSize": self.plain_price(1)},
+            "priceFilter": {"tickSize": self.plain_price(self.tick_step)},
             "riskParameters": {
                 "priceLimitRatioX": str(rules.price_limit_ratio_x),
                 "priceLimitRatioY": str(rules.price_limit_ratio_y),
@@ -199,28 +237,26 @@ class Instrument:
 
     def _linear_row(self) -> dict[str, Any]:
         rules = self.rules
-        lot, market = self.qty_text(int(rules.max_qty / rules.lot_size)), int(rules.max_market_qty / rules.lot_size)
+        lot, market = self.qty_text(self.whole_lots(rules.max_qty)), self.whole_lots(rules.max_market_qty)
         return {
             "symbol": self.symbol,
             "symbolId": 5,
             "contractType": "LinearPerpetual",
-            "status": "Trading",
             "baseCoin": self.base_coin,
             "quoteCoin": "USDT",
             "launchTime": "1585526400000",
-            "deliveryTime": "0",
             "deliveryFeeRate": "",
             "priceScale": str(self._price_decimals),
             "leverageFilter": {"minLeverage": "1", "maxLeverage": f"{rules.max_leverage:.2f}", "leverageStep": "0.01"},
             "priceFilter": {
-                "minPrice": self.price_text(1),
-                "maxPrice": self.price_text(19_999_998),
-                "tickSize": self.price_text(1),
+                "minPrice": self.price_text(self.tick_step),
+                "maxPrice": self.price_text(19_999_998 // self.tick_step * self.tick_step),
+                "tickSize": self.price_text(self.tick_step),
             },
             "lotSizeFilter": {
                 "maxOrderQty": lot,
-                "minOrderQty": self.qty_text(1),
-                "qtyStep": self.qty_text(1),
+                "minOrderQty": self.qty_text(self.least_lots),
+                "qtyStep": self.qty_text(self.lot_step),
                 "postOnlyMaxOrderQty": lot,
                 "maxMktOrderQty": self.qty_text(market),
                 "minNotionalValue": str(rules.min_notional),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sim import booking
 from sim.account import Account
 from sim.margin import margin_of
-from sim.orders import Order
+from sim.market import Market
 
 if TYPE_CHECKING:
     from sim.desk import Desk
@@ -23,16 +23,25 @@ def watch(desk: Desk, account: Account, at: int) -> None:
     for symbol, position in account.positions.items():
         if not position.lots:
             continue
-        market = desk.markets[symbol]
-        number, order_id = desk.new_order_id()
-        order = Order(
-            account=account.uid, number=number, order_id=order_id, link_id="", symbol=symbol, side=-position.side,
-            kind="Market", ticks=market.mark, lots=abs(position.lots), tif="IOC", created_at=at, updated_at=at,
-            reduce_only=True, create_type="CreateByTakeOver_PassThrough", last_on_created=market.last,
-        )  # fmt: skip
-        account.add(order)
-        booking.fill(desk, account, order, market.mark, order.lots, False, at, "BustTrade")
+        mark, lots = desk.markets[symbol].mark, abs(position.lots)
+        order = booking.closing_order(desk, account, position, mark, lots, at, "CreateByTakeOver_PassThrough")
+        booking.fill(desk, account, order, mark, lots, False, at, "BustTrade")
     if account.wallet < 0:
         # The insurance fund takes what is below zero: a takeover ends at bankruptcy, never under it.
         missing, account.wallet = -account.wallet, 0
         booking.log(desk, account, account.fills[-1], "LIQUIDATION", cash_flow=missing)
+
+
+def deleverage(desk: Desk, account: Account, market: Market, lots: int, at: int) -> int:
+    """Close (up to `lots` of, 0: all of) a position at mark against somebody whose takeover found no market. Gives lots."""
+    closed = 0
+    for position in account.positions_of(market.instrument.symbol):
+        if not position.lots:
+            continue
+        for order in [o for o in account.open_orders.values() if o.symbol == position.symbol]:
+            desk.cancel(order, at, "EC_NoError", "CancelAllBeforeAdl")
+        part = min(lots or abs(position.lots), abs(position.lots))
+        order = booking.closing_order(desk, account, position, market.mark, part, at, "CreateByAdl_PassThrough")
+        booking.fill(desk, account, order, market.mark, part, False, at, "AdlTrade")
+        closed += part
+    return closed

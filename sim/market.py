@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 
+import msgspec
+
 from libs.common.values import divide_half_even
 from sim.book import Book
 from sim.chance import digest
-from sim.instruments import Instrument
+from sim.instruments import RATE_SCALE, Instrument, Rules
 from sim.klines import Candle, Klines
 from sim.prints import BookChange, MarketEvent, Print
 
@@ -21,12 +23,33 @@ KEPT_FUNDING = 4
 HOUR_MS = 3_600_000
 
 
+class MarketState(msgspec.Struct, kw_only=True):
+    """What an operator of the exchange decided about a market; kept over restarts. Shifts are fractions of 1e-8."""
+
+    rules: Rules | None = None
+    status: str = "Trading"
+    refusal: int = 0
+    """retCode for orders that could grow a position; 0: they are taken."""
+    delivery_ms: int = 0
+    rates: dict[int, int] = {}
+    """Funding stamp (ms) -> rate."""
+    wick_e8: int = 0
+    """How far trades are from where the tape has them; mark and index stay."""
+    mark_e8: int = 0
+    """How far mark and index are from where they would be; trades stay."""
+    spread_percent: int = 100
+    depth_percent: int = 100
+
+
 class Market:
     def __init__(self, instrument: Instrument, seed: int, native_ms: int) -> None:
         self.instrument = instrument
+        self.state = MarketState()
+        self._mark_e8 = self._wick_e8 = 0
         self._seed = seed
         self.book = Book(instrument.symbol, instrument.units, seed)
-        self.last = 0
+        self.last = self.fair = 0
+        """Price of the last trade, and what it is on the tape: they differ in a wick."""
         self.last_at = 0
         self.recent: deque[tuple[Print, int]] = deque(maxlen=RECENT)
         """Prints with their trade number, oldest first."""
@@ -49,11 +72,20 @@ class Market:
 
     @property
     def mark(self) -> int:
-        return self._quoted_mark or self._index_fine // _FINE
+        mark = self._quoted_mark or self._index_fine // _FINE
+        return mark + mark * self._mark_e8 // RATE_SCALE if self._mark_e8 else mark
 
     @property
     def index(self) -> int:
-        return self._quoted_index or self.mark
+        index = self._quoted_index
+        return index + index * self._mark_e8 // RATE_SCALE if index else self.mark
+
+    def apply(self, state: MarketState) -> None:
+        """What the operator decided comes into force. Raises UsageError when the rules do not fit; nothing is changed then."""
+        if state.rules is not None:
+            self.instrument.change(state.rules)
+        self.state, self._mark_e8, self._wick_e8 = state, state.mark_e8, state.wick_e8
+        self.book.scale(state.spread_percent, state.depth_percent, self.instrument.tick_step, state.wick_e8)
 
     def quote(self, mark: int = 0, index: int = 0, funding_ms: int = 0, rate_e8: int | None = None) -> None:
         """What a real exchange says instead of us: mark and index in ticks, the next funding stamp and its rate. What is left
@@ -88,6 +120,9 @@ class Market:
     def on_print(self, event: Print) -> None:
         at_ms = event.at // NS_PER_MS
         self._move(event.at, event.ticks)
+        if self._wick_e8 or self.instrument.tick_step > 1:
+            event = self._shifted(event)
+            self.last = event.ticks
         self.book.on_print(event)
         self.klines.on_print(at_ms, event.ticks, event.lots)
         if at_ms >= self._hour_ends_ms:
@@ -109,7 +144,15 @@ class Market:
         self.book.on_change(change)
         bids, asks = self.book.bids, self.book.asks
         if bids and asks:
-            self._move(change.at, (bids[0][0] + asks[0][0]) // 2)
+            middle = (bids[0][0] + asks[0][0]) // 2
+            self._move(change.at, middle * RATE_SCALE // (RATE_SCALE + self._wick_e8))
+            self.last = middle
+
+    def _shifted(self, event: Print) -> Print:
+        """The print at the price it has here: away from the tape's in a wick, on the published tick."""
+        step = self.instrument.tick_step
+        ticks = event.ticks + event.ticks * self._wick_e8 // RATE_SCALE
+        return Print(event.at, event.symbol, max(step, (ticks + step // 2) // step * step), event.lots, event.side)
 
     def roll(self, at: int) -> None:
         """Time moved to `at` (ns): candles that ended are confirmed."""
@@ -117,6 +160,8 @@ class Market:
 
     def funding_e8(self, stamp_ms: int) -> int:
         """Funding rate of the stamp as 1e-8: as it was quoted last, else a basis point, give or take two; seeded."""
+        if (decided := self.state.rates.get(stamp_ms)) is not None:
+            return decided
         if stamp_ms in self._quoted_funding:
             return self._quoted_funding[stamp_ms]
         if self._funding[0] != stamp_ms:
@@ -135,7 +180,7 @@ class Market:
         else:
             passed = max(0, at - self.last_at)
             self._index_fine += divide_half_even((target - self._index_fine) * passed, passed + SMOOTH_NS)
-        self.last, self.last_at = ticks, at
+        self.last, self.fair, self.last_at = ticks, ticks, at
 
     def _next_hour(self, at_ms: int, ticks: int) -> None:
         if len(self._hours) == self._hours.maxlen:

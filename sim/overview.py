@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from sim.trading import status_rows
 from sim.venue import Venue
 from sim.wirerows import order_row, position_row, wallet_row
 
 
 def overview(venue: Venue, tape_finished: bool) -> dict[str, Any]:
-    """Prices by symbol; open orders, positions, wallet and the number of fills by account."""
+    """Prices by symbol; open orders, positions, wallet and the number of fills by account; maintenance."""
     markets = venue.markets
     return {
         "now": venue.now,
         "incarnation": venue.incarnation,
         "tape_finished": tape_finished,
         "markets": {
-            name: {"last": m.instrument.price_text(m.last), "mark": m.instrument.price_text(m.mark)}
+            name: {
+                "last": m.instrument.price_text(m.last),
+                "mark": m.instrument.price_text(m.mark),
+                "status": m.state.status,
+            }
             for name, m in markets.items()
         },
         "accounts": {
@@ -28,4 +33,5 @@ def overview(venue: Venue, tape_finished: bool) -> dict[str, Any]:
             }
             for name, account in venue.desk.accounts.items()
         },
+        "maintenance": status_rows(venue),
     }

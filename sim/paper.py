@@ -31,6 +31,7 @@ from sim.config import SimConfig
 from sim.exchange import Exchange
 from sim.instruments import Instrument
 from sim.public import PublicFeed, instrument_of, topics_of
+from sim.script import read_script
 from sim.store import Store
 from sim.tape import LiveTape, PushTape, Tape, open_tape
 
@@ -133,7 +134,8 @@ async def run(settings: Settings, config: SimConfig) -> None:
     store = Store(state_dir, settings.run.seed) if state_dir is not None else None
     incarnation = store.incarnation if store is not None else identifier("incarnation", settings.run.seed, now)
     specs = read_accounts(settings.path(config.accounts_file) if config.accounts_file else None)
-    exchange = Exchange(config, tape, settings.run.seed, specs, incarnation, journal=store is not None)
+    script = read_script(settings.path(config.script) if config.script else None, tape.start_at)
+    exchange = Exchange(config, tape, settings.run.seed, specs, incarnation, journal=store is not None, script=script)
     if store is not None:
         exchange.restore(store.load())
     if tape.start_at < now:

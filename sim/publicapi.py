@@ -10,6 +10,7 @@ from sim.instruments import amount_text
 from sim.klines import INTERVALS, MINUTE, Candle
 from sim.market import NS_PER_MS, Market
 from sim.params import Params, category_of, linear, market_of, number, scoped, text
+from sim.trading import status_rows
 from sim.venue import Venue
 from sim.wiretypes import RefusalError
 
@@ -77,8 +78,13 @@ def tickers(venue: Venue, params: Params) -> dict[str, Any]:
 
 
 def instruments_info(venue: Venue, params: Params) -> dict[str, Any]:
-    category, trading = category_of(params), params.get("status", "Trading") == "Trading"
-    rows = [m.instrument.row() for m in venue.markets.values() if trading and scoped(params, m.instrument)]
+    category, status = category_of(params), params.get("status")
+    rows = [
+        market.instrument.row(market.state.status, market.state.delivery_ms)
+        for market in venue.markets.values()
+        if scoped(params, market.instrument)
+        and (market.state.status == (status or "Trading") or (not status and params.get("symbol")))
+    ]
     return {"category": category, "list": rows} | ({} if category == SPOT else {"nextPageCursor": ""})
 
 
@@ -161,7 +167,10 @@ def risk_limit(venue: Venue, params: Params) -> dict[str, Any]:
 
 
 def system_status(venue: Venue, params: Params) -> dict[str, Any]:
-    return {"list": []}
+    """Maintenance windows, newest first."""
+    rows = status_rows(venue)
+    wanted = {"id": params.get("id"), "state": params.get("state")}
+    return {"list": [row for row in rows if all(value in (None, row[name]) for name, value in wanted.items())]}
 
 
 ROUTES = {

@@ -34,6 +34,7 @@ from sim.wiretypes import Frame, Outbox, WireReply, WireRequest
 WS_PATHS = {
     "/v5/public/linear": "public",
     "/v5/public/spot": "spot",
+    "/v5/public/misc/status": "public",
     "/v5/private": "private",
     "/v5/trade": "trade",
 }
@@ -278,6 +279,13 @@ class SimServer:
         exchange = self.exchange
         if (method, path) == ("GET", "/sim/state"):
             return 200, exchange.summary()
+        if (method, path) == ("POST", "/sim/do"):
+            try:
+                done = exchange.operate(msgspec.json.decode(body, type=dict[str, Any]))
+            except (msgspec.DecodeError, UsageError) as error:
+                return 400, {"error": str(error)}
+            self._save()
+            return 200, done
         if path != "/sim/faults" or method not in ("GET", "POST", "DELETE"):
             return 404, NO_ROUTE
         if method == "POST":

@@ -6,8 +6,9 @@ price: perpetuals mostly trade a little above spot, which is why funding mostly 
 
 from __future__ import annotations
 
+from libs.common.values import SPOT, symbol_of
 from sim.chance import digest
-from sim.instruments import RATE_SCALE
+from sim.instruments import RATE_SCALE, Instrument, spot_rules
 from sim.market import Market
 from sim.prints import MarketEvent, Print
 
@@ -45,14 +46,25 @@ class Twin:
 
     def event(self, event: MarketEvent) -> Print | None:
         """What the event of the perpetual is here; None when nothing moved. The perpetual's market has seen it already."""
-        ticks = self._ticks(self.linear.last, event.at)
+        ticks = self._ticks(self.linear.fair, event.at)
         if isinstance(event, Print):
             fine, coarse = self._lots
             lots = event.lots * coarse // (fine * VOLUME_SHARE) if event.lots else 0
             return Print(event.at, self.spot.instrument.symbol, ticks, lots, event.side)
-        if ticks == self.spot.last or not ticks:
+        if ticks == self.spot.fair or not ticks:
             return None
-        return Print(event.at, self.spot.instrument.symbol, ticks, 0, 1 if ticks > self.spot.last else -1)
+        return Print(event.at, self.spot.instrument.symbol, ticks, 0, 1 if ticks > self.spot.fair else -1)
 
     def _ticks(self, linear: int, at: int) -> int:
         return max(1, linear - linear * self._basis.at_e8(at) // RATE_SCALE) if linear else 0
+
+
+def twins_of(markets: dict[str, Market], seed: int) -> dict[str, Twin]:
+    """Give every perpetual of `markets` its spot market, under its own name; by the symbol of the perpetual."""
+    twins = {}
+    for name, linear in list(markets.items()):
+        symbol = symbol_of(name, SPOT)
+        instrument = Instrument(symbol, spot_rules(linear.instrument.rules))
+        spot = markets[symbol] = Market(instrument, seed, linear.klines.native_ms)
+        twins[name] = Twin(linear, spot, seed)
+    return twins

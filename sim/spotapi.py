@@ -12,6 +12,7 @@ from sim.margin import spends, spot_free
 from sim.market import Market
 from sim.orders import Order
 from sim.params import Params, key_of, text
+from sim.trading import check_open
 from sim.venue import Venue
 from sim.wiretypes import RefusalError
 
@@ -25,6 +26,7 @@ def create(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
     """Check and place; answers ids. Raises RefusalError."""
     market = market_of(venue, params)
     order = _order(venue, account, market, params)
+    check_open(venue, market, order)
     if order.link_id and order.link_id in account.by_link:
         raise RefusalError(170141, "Duplicate clientOrderId")
     _check_price(market, order)
@@ -83,7 +85,7 @@ def lots_of(market: Market, params: Params) -> int:
     lots = market.instrument.lots_exact(params.get("qty"))
     if lots is None:
         raise RefusalError(170137, "Order volume decimal too long.")
-    if lots < 1:
+    if lots < market.instrument.least_lots:
         raise RefusalError(170136, "Order quantity lower than the minimum.")
     return lots
 
@@ -120,7 +122,7 @@ def _check_price(market: Market, order: Order) -> None:
 
 def _check_size(market: Market, order: Order) -> None:
     instrument, rules = market.instrument, market.instrument.rules
-    most = int((rules.max_qty if order.kind == "Limit" else rules.max_market_qty) / rules.lot_size)
+    most = instrument.whole_lots(rules.max_qty if order.kind == "Limit" else rules.max_market_qty)
     if order.lots > most:
         raise RefusalError(170135, "Order quantity too large.")
     value = order.budget or order.ticks * order.lots * instrument.units
@@ -147,6 +149,7 @@ def amend(venue: Venue, account: Account, order: Order, params: Params) -> dict[
     lots = lots_of(market, params) if "qty" in params else order.lots
     if (ticks, lots, trigger) == (order.ticks, order.lots, order.trigger_ticks):
         raise RefusalError(10001, "order not modified")
+    check_open(venue, market, order)
     if lots <= order.cum_lots:
         raise RefusalError(170139, "Order has been filled.")
     free = spot_free(account, spends(order, market)[0], venue.markets, but=order)

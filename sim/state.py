@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from sim.desk import Counters
+from sim.market import MarketState
 from sim.orders import Entry, Fill, Order, Position
 
 
@@ -19,6 +22,31 @@ class AccountState(msgspec.Struct, kw_only=True):
     coins: dict[str, int] = {}
 
 
+class Window(msgspec.Struct, kw_only=True, frozen=True):
+    """A maintenance: when (ns), what is down. `services`: 1 trading, 2 over HTTP, 3 over WebSocket, 4 private streams, 5 market
+    data; `products`: 1 derivatives, 2 spot; `kind`: 1 planned, 2 temporary, 3 incident."""
+
+    id: str
+    title: str
+    begin: int
+    end: int
+    services: tuple[int, ...] = (1, 2, 3, 4, 5)
+    products: tuple[int, ...] = (1, 2)
+    kind: int = 1
+    canceled: bool = False
+
+
+class VenueState(msgspec.Struct, kw_only=True):
+    """What operators decided; `applied` counts their operations, `at` is the instant of the last, `scheduled` what is still
+    to come as (ns, operation)."""
+
+    applied: int = 0
+    at: int = 0
+    markets: dict[str, MarketState] = {}
+    windows: list[Window] = []
+    scheduled: list[tuple[int, dict[str, Any]]] = []
+
+
 class Changes(msgspec.Struct):
     """By order id and account name: the latest state of each."""
 
@@ -27,9 +55,10 @@ class Changes(msgspec.Struct):
     entries: list[Entry] = []
     accounts: dict[str, AccountState] = {}
     counters: Counters = msgspec.field(default_factory=Counters)
+    venue: VenueState | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.orders or self.fills or self.entries or self.accounts)
+        return bool(self.orders or self.fills or self.entries or self.accounts or self.venue)
 
 
 class Saved(msgspec.Struct, kw_only=True):
@@ -41,3 +70,4 @@ class Saved(msgspec.Struct, kw_only=True):
     orders: list[Order]
     fills: list[Fill]
     entries: list[Entry]
+    venue: VenueState | None = None

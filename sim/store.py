@@ -18,7 +18,7 @@ from sim.account import KEPT
 from sim.chance import identifier
 from sim.desk import Counters
 from sim.orders import Entry, Fill, Order
-from sim.state import AccountState, Changes, Saved
+from sim.state import AccountState, Changes, Saved, VenueState
 
 SCHEMA = """
 create table if not exists meta (name text primary key, value text not null);
@@ -59,7 +59,7 @@ class Store:
         self._trim()
 
     def load(self) -> Saved:
-        counters = self._meta("counters")
+        counters, venue = self._meta("counters"), self._meta("venue")
         accounts = [row[0] for row in self._db.execute("select data from accounts order by name")]
         return Saved(
             incarnation=self.incarnation,
@@ -68,6 +68,7 @@ class Store:
             orders=self._rows("orders", Order),
             fills=self._rows("fills", Fill),
             entries=self._rows("entries", Entry),
+            venue=msgspec.json.decode(venue, type=VenueState) if venue else None,
         )
 
     def save(self, changes: Changes) -> None:
@@ -92,6 +93,8 @@ class Store:
             many(
                 "insert or replace into accounts values (?, ?)", [(n, _ENCODE(s)) for n, s in changes.accounts.items()]
             )
+            if changes.venue is not None:
+                execute("insert or replace into meta values ('venue', ?)", (_ENCODE(changes.venue).decode(),))
             execute("insert or replace into meta values ('counters', ?)", (_ENCODE(changes.counters).decode(),))
             execute("commit")
         finally:

@@ -15,6 +15,7 @@ from sim.margin import margin_of
 from sim.market import Market
 from sim.orders import Order
 from sim.params import Params, category_of, flag, key_of, linear, market_of, number, scoped, text
+from sim.trading import check_open
 from sim.venue import Venue
 from sim.wiretypes import RefusalError
 
@@ -61,6 +62,7 @@ def _checked(venue: Venue, account: Account, params: Params) -> Order:
     linear(params)
     market = market_of(venue.markets, params)
     order = _order(venue, account, market, params)
+    check_open(venue, market, order)
     if order.link_id and order.link_id in account.by_link:
         raise RefusalError(110072, "OrderLinkedID is duplicate")
     _check_position(account, market, order)
@@ -134,13 +136,13 @@ def _ticks(market: Market, params: Params, name: str) -> int:
 
 def _most(market: Market, kind: str) -> int:
     rules = market.instrument.rules
-    return int((rules.max_qty if kind == "Limit" else rules.max_market_qty) / rules.lot_size)
+    return market.instrument.whole_lots(rules.max_qty if kind == "Limit" else rules.max_market_qty)
 
 
 def _check_position(account: Account, market: Market, order: Order) -> None:
     """Reduce-only: there must be something to reduce; more than that is cut."""
     if not order.reduce_only:
-        if order.lots < 1:
+        if order.lots < market.instrument.least_lots:
             raise RefusalError(10001, "The number of contracts exceeds minimum limit allowed")
         return
     position = account.position(order.symbol)
@@ -224,6 +226,7 @@ def amend(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
     )
     if (ticks, lots, trigger) == (order.ticks, order.lots, order.trigger_ticks) and stops_same:
         raise RefusalError(10001, "order not modified")
+    check_open(venue, market, order)
     if lots < order.cum_lots:
         raise RefusalError(110064, "The order quantity cannot be below what has been filled")
     _check_amended(venue, account, market, order, ticks, lots)

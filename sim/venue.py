@@ -6,6 +6,7 @@ from sim.backcast import Backcast
 from sim.desk import Desk
 from sim.feed import Feed
 from sim.market import Market
+from sim.state import Window
 
 
 class Venue:
@@ -15,7 +16,16 @@ class Venue:
         self.feeds = {symbol: Feed(market) for symbol, market in markets.items()}
         self.backcast = backcast
         self.incarnation = incarnation
+        self.windows: list[Window] = []
         self.now = 0
         """Exchange time in ns of what is being done."""
         self.restarted_at = 0
         """Orders that closed before are not known to order/realtime any more."""
+
+    def down(self, service: int, product: int | None = None) -> bool:
+        """Is a service (of a product) in maintenance now?"""
+        return any(
+            service in window.services and (product is None or product in window.products)
+            for window in self.windows
+            if window.begin <= self.now < window.end and not window.canceled
+        )
