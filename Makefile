@@ -15,7 +15,7 @@ TAG ?= dev
 REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
 # What refuses and halts is covered branch by branch.
-LIMITS_COVERED := $(foreach module,limits sizing kernel modes,--cov=services.risk.$(module)) --cov-branch --cov-fail-under=100 \
+LIMITS_COVERED := $(foreach module,limits standing verdict sizing kernel modes hedges limitfile commands,--cov=services.risk.$(module)) --cov-branch --cov-fail-under=100 \
   --cov-report=term-missing:skip-covered
 
 .PHONY: help setup demo test test-all check format bench images lock docs clean

@@ -67,6 +67,9 @@ class Reason(StrEnum):
     SPREAD = "spread"
     CLOCK_OFFSET_MS = "clock_offset_ms"
     ALLOW_LIST = "allow_list"
+    MAX_MARGIN_RATIO = "max_margin_ratio"
+    SIGNAL_FLOOD = "signal_flood"
+    SPOT_SHORT = "SPOT_SHORT"
     BELOW_MINIMUM = "BELOW_MINIMUM"
     NO_EDGE = "NO_EDGE"
     NO_MARKET = "NO_MARKET"
@@ -419,6 +422,17 @@ class LooserLimitsIgnored(Event, frozen=True, kw_only=True):
     ignored: tuple[Rebase, ...]
 
 
+class StakeTransferred(Event, frozen=True, kw_only=True):
+    """`seller` gave `qty` to `buyer` at mark, two strategies of one book: the net position is what it was. How a strategy gets
+    out of what others hold the other side of, when no order may do it."""
+
+    symbol: str
+    seller: str
+    buyer: str
+    qty: Decimal
+    price: Decimal
+
+
 class StageChanged(Event, frozen=True, kw_only=True):
     stage: str
     share: Decimal
@@ -568,6 +582,10 @@ class AccountSnapshot(Event, frozen=True, kw_only=True):
     available: Decimal
     positions: tuple[PositionReport, ...] = ()
     open_orders: int = 0
+    margin_ratio: Decimal = Decimal(0)
+    """Maintenance margin over margin balance, of the account; at 1 the venue liquidates."""
+    balances: dict[str, Decimal] = {}
+    """Free balance by coin: what spot may sell."""
 
 
 class Reconciled(Event, frozen=True, kw_only=True):

@@ -10,7 +10,8 @@ Risk, execution (reconciliation) and monitor fold the same events with this one 
 - Each fill belongs to the strategy that caused it (`Stake`); the sum of the stakes of a symbol is the book's position.
   Trades of nobody (`OWN`: risk's flatten orders, ADL, liquidation, settlement) are taken from the stakes that hold the
   side being reduced, largest first; when they leave the book flat in the symbol (and at FlatConfirmed, when strategies
-  hold against each other), every stake closes at the last price: an internal transfer, which moves no money in sum.
+  hold against each other), every stake closes at the last price: an internal transfer, which moves no money in sum. So is
+  StakeTransferred, by which risk lets one strategy out against another.
 """
 
 from __future__ import annotations
@@ -20,7 +21,15 @@ from math import gcd
 
 import msgspec
 
-from libs.common.events import CashMoved, Fill, FlatConfirmed, FundingPaid, InstrumentDefined, PositionAdjusted
+from libs.common.events import (
+    CashMoved,
+    Fill,
+    FlatConfirmed,
+    FundingPaid,
+    InstrumentDefined,
+    PositionAdjusted,
+    StakeTransferred,
+)
 from libs.common.record import Record
 from libs.common.values import Grid, divide_half_even, from_units, to_units
 
@@ -105,6 +114,10 @@ class Ledger(msgspec.Struct):
             amount = to_units(body.amount)
             self.cash_units += amount
             self.wallet_units += amount
+        elif isinstance(body, StakeTransferred):
+            size, value = self.grids[body.symbol].lots(body.qty), to_units(body.price * body.qty)
+            self._attribute(body.seller, body.symbol, -size, value, 0)
+            self._attribute(body.buyer, body.symbol, size, value, 0)
         elif isinstance(body, FlatConfirmed):
             for symbol, position in self.positions.items():
                 if position.lots == 0:

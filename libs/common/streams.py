@@ -80,6 +80,7 @@ STREAMS: tuple[Stream, ...] = (
             e.CapitalAllocated,
             e.LimitChanged,
             e.LooserLimitsIgnored,
+            e.StakeTransferred,
             e.StageChanged,
             e.UpgradeOpened,
             e.ModelBlocked,

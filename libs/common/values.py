@@ -53,6 +53,11 @@ def symbol_of(name: str, category: str) -> str:
     return name + SPOT_SUFFIX if category == SPOT else name
 
 
+def base_coin(symbol: str) -> str:
+    """The coin that a symbol trades: `BTCUSDT-SPOT` -> `BTC`. Quoted in USDT or USDC, as all of ours are."""
+    return venue_name(symbol).removesuffix("USDT").removesuffix("USDC")
+
+
 def to_units(amount: Decimal) -> int:
     """Coin amount to integer 1e-8 units, half-even."""
     return int((amount / UNIT).to_integral_value(ROUND_HALF_EVEN))

@@ -49,6 +49,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     spread: Decimal = Decimal(20)
     """Multiples of the median spread."""
     clock_offset_ms: Decimal = Decimal(500)
+    max_margin_ratio: Decimal = Decimal("0.5")
+    """Maintenance margin over margin balance of the account."""
+    signal_flood: Decimal = Decimal(300)
+    """The same words of a strategy on a symbol within a minute, decided or refused."""
 
     def __post_init__(self) -> None:
         for name in Limits.__struct_fields__:
@@ -121,6 +125,8 @@ class RiskConfig(Limits, frozen=True, kw_only=True):
     flatten_slice_usd: Decimal = Decimal(10_000)
     auto_arm: bool = False
     """Resume a fresh book by itself once reconciled with fresh market data. Simulator only."""
+    naked_ms: int = 500
+    """How long one leg of a pair may stand alone while the other's order is open."""
     quiet_ms: int = 60_000
     clears_a_day: int = 3
     operator_keys: dict[str, str] = {}

@@ -6,20 +6,11 @@ from decimal import Decimal
 
 import msgspec
 
-from libs.common.events import LimitUse
 from libs.common.values import Side
 from services.risk import kernel
 from services.risk.state import Market, RiskState
 
 PPM = Decimal("0.000001")
-
-
-class Use(msgspec.Struct, frozen=True):
-    """One limit, judged."""
-
-    use: LimitUse
-    breached: bool
-    detail: str = ""
 
 
 class Exposure(msgspec.Struct):
@@ -55,7 +46,18 @@ class Draft(msgspec.Struct):
     rests: bool = False
     """Whether it may stay in the venue's book."""
     kelly: Decimal = Decimal(0)
+    stop_distance: Decimal = Decimal(0)
+    cancel_after_ms: int = 0
     exposure: Exposure = msgspec.field(default_factory=Exposure)
+
+
+def reserve(draft: Draft, other: Draft) -> None:
+    """Count another draft of the same pair, approved with this one, as open."""
+    draft.exposure.gross_others_units += other.lots * other.lot_units
+    if other.side is Side.BUY:
+        draft.exposure.net_long_units += other.lots * other.lot_units
+    else:
+        draft.exposure.net_short_units += other.lots * other.lot_units
 
 
 def exposure(state: RiskState, symbol: str) -> Exposure:

@@ -9,19 +9,31 @@ from functools import partial
 import msgspec
 
 from libs.common.decider import Linked
-from libs.common.events import CancelIntent, Event, OrderIntent, OrderRefused, Purpose, Reason, Signal, TimeInForce
+from libs.common.events import (
+    CancelIntent,
+    Event,
+    Halted,
+    OrderIntent,
+    OrderRefused,
+    Purpose,
+    Reason,
+    Signal,
+    StakeTransferred,
+    TimeInForce,
+)
 from libs.common.record import Record
 from libs.common.values import Side
 from services.risk import exits, halts, limits, pricing, sizing
 from services.risk.config import EntryStyle, RiskConfig
-from services.risk.draft import Draft, Use
+from services.risk.draft import Draft
 from services.risk.exits import Exit
 from services.risk.orders import link_id, rests
-from services.risk.state import NS_PER_MS, Pending, Repeat, RiskState, pair, strategy_scope
+from services.risk.state import MINUTE_NS, NS_PER_MS, Pending, Repeat, RiskState, Task, pair, strategy_scope
+from services.risk.verdict import Use, Verdict, guarded
 
 HUGE = Decimal(10) ** 12
 NAME_LENGTH = 64
-DISABLING = (Reason.SIGNAL_REPEATS, Reason.FILLS_PER_MINUTE)
+DISABLING = (Reason.SIGNAL_REPEATS, Reason.SIGNAL_FLOOD, Reason.FILLS_PER_MINUTE)
 """Limits whose breach disables the strategy until it is resumed."""
 
 
@@ -79,13 +91,16 @@ def on_signal(state: RiskState, config: RiskConfig, event: Signal, record: Recor
     words = f"{event.target}|{event.p}|{event.payoff}|{event.stop_distance}|{event.score}"
     last = state.repeats.get(key)
     if last is None or last.words != words:
-        state.repeats[key] = Repeat(words, record.id, record.at)
+        state.repeats[key] = Repeat(words, record.id, record.at, heard_since=state.now, heard=1)
     else:
+        if state.now - last.heard_since >= MINUTE_NS:
+            last.heard_since, last.heard = state.now, 0
+        last.heard += 1
         last.is_duplicate = record.id == last.signal_id or record.at == last.at
         last.signal_id, last.at = record.id, record.at
     state.pending.pop(key, None)
     held, direction = state.ledger.stake_lots(event.strategy, event.symbol), (event.target > 0) - (event.target < 0)
-    if held * direction < 0:
+    if held * direction < 0 and not event.hedge:
         state.pending[key] = Pending(
             event.strategy, event.symbol, event.target, event.p, event.payoff, event.stop_distance, event.model,
             record.id, record.at, record.seq, record.correlation,
@@ -137,9 +152,9 @@ def pending_entries(state: RiskState, config: RiskConfig) -> Iterator[Event | Li
             strategy=pending.strategy, symbol=pending.symbol, target=pending.target, p=pending.p, payoff=pending.payoff,
             stop_distance=pending.stop_distance, horizon_ms=1, model=pending.model,
         )  # fmt: skip
-        size = limits.guarded(partial(sized, state, config, signal), lambda use: use)
+        size = guarded(partial(sized, state, config, signal))
         if isinstance(size, Use):
-            made = _failed(state, config, signal, size)
+            made = failed(state, config, signal, size)
         else:
             made = _enter(state, config, signal, Wanted(pending.signal_id, pending.at, size.lots, size.kelly))
         for event in made:
@@ -161,9 +176,9 @@ def _cancel_resting(state: RiskState, strategy: str, symbol: str) -> Iterator[Ev
 
 def _resize(state: RiskState, config: RiskConfig, event: Signal, record: Record, held: int) -> Iterator[Event]:
     """Toward the sized position, on the side that is held or from flat; a small change is left alone."""
-    size = limits.guarded(partial(sized, state, config, event), lambda use: use)
+    size = guarded(partial(sized, state, config, event))
     if isinstance(size, Use):
-        yield from _failed(state, config, event, size)
+        yield from failed(state, config, event, size)
     elif held and size.lots and abs(size.lots - held) < config.min_resize * size.lots:
         yield refused(event.strategy, event.symbol, Reason.NO_CHANGE)
     elif 0 < size.lots < held:
@@ -190,10 +205,12 @@ def _leave(state: RiskState, config: RiskConfig, event: Signal, record: Record, 
         yield refused(strategy, symbol, Reason.MODE, "LIQUIDATING: only risk's own orders pass")
     elif task is not None and task.order_link_id in state.orders:
         yield refused(strategy, symbol, Reason.IN_FLIGHT)
+    elif exits.is_dust(state, symbol, state.ledger.stake_lots(strategy, symbol)):
+        yield refused(
+            strategy, symbol, Reason.BELOW_MINIMUM, "dust: less than the venue trades, it stays and counts as flat"
+        )
     elif state.ledger.lots(symbol) * sign >= 0:
-        # Not a new bet but the end of one, so no Kelly size; every other limit counts.
-        wanted = Wanted(record.id, record.at, lots, Decimal(1))
-        yield from _judged(state, config, event, wanted, exits.side_of(sign))
+        yield from _leave_others(state, config, event, Wanted(record.id, record.at, lots, Decimal(1)), sign)
     else:
         possible = exits.reducible(state, symbol, lots, sign)
         order = exits.intent(state, config, record.id, Exit(strategy, symbol, Purpose.EXIT, possible, sign))
@@ -204,6 +221,47 @@ def _leave(state: RiskState, config: RiskConfig, event: Signal, record: Record, 
         yield order
 
 
+def _leave_others(state: RiskState, config: RiskConfig, event: Signal, wanted: Wanted, sign: int) -> Iterator[Event]:
+    """Out of a stake that others hold the other side of: an order would grow the book's position, so it is judged like an
+    entry (of no new bet: no Kelly size); what may not be ordered is handed to the others at mark."""
+    made = list(_judged(state, config, event, wanted, exits.side_of(sign)))
+    if any(isinstance(event_, OrderIntent | Halted) for event_ in made):
+        yield from made
+        return
+    handed = list(exits.transfers(state, event.strategy, event.symbol, wanted.lots))
+    yield from handed or made
+
+
+def leave(state: RiskState, config: RiskConfig, seed: str, task: Task) -> Iterator[Event]:
+    """The next step of a task toward flat: reduce-only while the book holds that side, then against the others' stakes."""
+    lots = exits.held(state, pair(task.strategy, task.symbol))
+    made = list(exits.attempt(state, config, seed, task))
+    yield from made
+    sign = -1 if lots > 0 else 1
+    busy = any(o.strategy == task.strategy and o.symbol == task.symbol for o in state.orders.values())
+    if made or busy or lots == 0 or state.ledger.lots(task.symbol) * sign < 0:
+        return
+    none = Decimal(0)
+    words = Signal(
+        strategy=task.strategy, symbol=task.symbol, target=none, p=none, payoff=none, stop_distance=none, horizon_ms=1
+    )
+    for event in _leave_others(state, config, words, Wanted(seed, state.now, abs(lots), Decimal(1)), sign):
+        if not isinstance(event, OrderRefused):  # no signal asked: what is refused now is tried again
+            yield event
+
+
+def retries(state: RiskState, config: RiskConfig, record: Record) -> Iterator[Event | Linked]:
+    """The next try of each exit whose last one is proven dead. Not while liquidating: then only risk's own pass."""
+    if state.liquidating:
+        return
+    for task in list(state.tasks.values()):
+        if task.order_link_id in state.orders:
+            continue
+        for event in leave(state, config, record.id, task):
+            is_chained = task.stream and isinstance(event, OrderIntent | StakeTransferred)
+            yield Linked(event, (task.stream, task.seq), task.correlation) if is_chained else event
+
+
 def _enter(state: RiskState, config: RiskConfig, event: Signal, wanted: Wanted) -> Iterator[Event]:
     """Judge an order that adds risk."""
     side = Side.BUY if event.target > 0 else Side.SELL
@@ -211,17 +269,17 @@ def _enter(state: RiskState, config: RiskConfig, event: Signal, wanted: Wanted) 
 
 
 def _judged(state: RiskState, config: RiskConfig, event: Signal, wanted: Wanted, side: Side) -> Iterator[Event]:
-    draft = limits.guarded(partial(drafted, state, config, event, wanted, side), lambda use: use)
+    draft = guarded(partial(drafted, state, config, event, wanted, side))
     if isinstance(draft, Use):
-        yield from _failed(state, config, event, draft)
+        yield from failed(state, config, event, draft)
         return
     verdict = limits.assess(state, draft)
     use = verdict.binding
     if use is None:
-        yield entry(state, config, event, wanted.seed, draft, verdict)
+        yield entry(state, config, wanted.seed, draft, verdict)
         return
     if use.use.name is Reason.EXCEPTION:
-        yield from _failed(state, config, event, use)
+        yield from failed(state, config, event, use)
         return
     yield OrderRefused(
         strategy=event.strategy,
@@ -234,54 +292,61 @@ def _judged(state: RiskState, config: RiskConfig, event: Signal, wanted: Wanted,
         detail=use.detail,
         limits=verdict.uses,
     )
+    yield from disabled(state, config, event.strategy, use)
+
+
+def disabled(state: RiskState, config: RiskConfig, strategy: str, use: Use) -> Iterator[Event]:
+    """Some limits stop the strategy itself, until somebody resumes it; the others trade on."""
     if use.use.name in DISABLING:
-        yield from halts.halt(state, config, use, strategy_scope(event.strategy))
+        yield from halts.halt(state, config, use, strategy_scope(strategy))
 
 
-def _failed(state: RiskState, config: RiskConfig, event: Signal, use: Use) -> Iterator[Event]:
+def failed(state: RiskState, config: RiskConfig, event: Signal, use: Use) -> Iterator[Event]:
     """A limit or the sizing could not be computed: no order, and the book halts."""
     yield refused(event.strategy, event.symbol, Reason.EXCEPTION, use.detail)
     yield from halts.halt(state, config, use)
 
 
-def drafted(state: RiskState, config: RiskConfig, event: Signal, wanted: Wanted, side: Side) -> Draft | Use:
-    market, force = state.markets[event.symbol], style_of(config, event.strategy).time_in_force
+def drafted(state: RiskState, config: RiskConfig, event: Signal, wanted: Wanted, side: Side, leg: str = "") -> Draft:
+    """An entry as it would be sent; `leg`: one symbol of a pair, which goes in at once or not at all."""
+    symbol, style = leg or event.symbol, EntryStyle() if leg else style_of(config, event.strategy)
+    market, force = state.markets[symbol], style.time_in_force
     price = pricing.entry_price(market, side, force, config.slippage, state.limits.entry_collar)
     return Draft(
         strategy=event.strategy,
-        symbol=event.symbol,
+        symbol=symbol,
         side=side,
         lots=wanted.lots,
         price=price,
         touch=pricing.touch(market, side),
-        lot_units=max(state.ledger.lot_units(event.symbol, price), market.mark_units),
+        lot_units=max(state.ledger.lot_units(symbol, price), market.mark_units),
         age_ms=(state.now - wanted.at) // NS_PER_MS,
         ttl_ms=ttl_ms(state, config),
-        is_allowed=is_allowed(state, config, event.strategy, event.symbol, event.model),
+        is_allowed=is_allowed(state, config, event.strategy, symbol, event.model),
         rests=force is not TimeInForce.IOC,
         kelly=wanted.kelly,
+        # A pair has one stop for both of its legs.
+        stop_distance=Decimal(0) if leg else event.stop_distance,
+        cancel_after_ms=style.ttl_ms if force is not TimeInForce.IOC else 0,
     )
 
 
-def entry(
-    state: RiskState, config: RiskConfig, event: Signal, seed: str, draft: Draft, verdict: limits.Verdict
-) -> OrderIntent:
-    style = style_of(config, event.strategy)
-    force = style.time_in_force
+def entry(state: RiskState, config: RiskConfig, seed: str, draft: Draft, verdict: Verdict) -> OrderIntent:
+    """The approval of a draft."""
     return OrderIntent(
-        order_link_id=link_id(seed, Purpose.ENTRY, pair(event.strategy, event.symbol)),
-        strategy=event.strategy,
-        symbol=event.symbol,
+        order_link_id=link_id(seed, Purpose.ENTRY, pair(draft.strategy, draft.symbol)),
+        strategy=draft.strategy,
+        symbol=draft.symbol,
         side=draft.side,
-        qty=state.ledger.grids[event.symbol].quantity(verdict.lots),
+        qty=state.ledger.grids[draft.symbol].quantity(verdict.lots),
         price=draft.price,
-        time_in_force=force,
+        time_in_force=TimeInForce.POST_ONLY if draft.rests else TimeInForce.IOC,
         reduce_only=False,
         purpose=Purpose.ENTRY,
         expires_at=state.now + config.intent_ttl_ms * NS_PER_MS,
         limits_version=state.limits_version,
-        stop_distance=event.stop_distance,
-        cancel_after_ms=0 if force is TimeInForce.IOC else style.ttl_ms,
+        stop_distance=draft.stop_distance,
+        cancel_after_ms=draft.cancel_after_ms,
         limits=verdict.uses,
     )
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 import msgspec
 
-from libs.common.decider import Linked
-from libs.common.events import CancelIntent, Event, OrderIntent, Purpose, TimeInForce
+from libs.common.events import CancelIntent, Event, OrderIntent, Purpose, StakeTransferred, TimeInForce
 from libs.common.portfolio import OWN
 from libs.common.record import Record
-from libs.common.values import Side, to_units
+from libs.common.values import SPOT, Side, base_coin, category_of, to_units
 from services.risk import kernel, pricing
 from services.risk.config import RiskConfig
+from services.risk.draft import minimum_lots
 from services.risk.orders import link_id, reduce_open, rests
 from services.risk.sizing import floor_step
 from services.risk.state import NS_PER_MS, RiskState, Task, pair
@@ -26,9 +27,12 @@ def reducible(state: RiskState, symbol: str, wanted: int, sign: int) -> int:
     """Lots of `wanted` that a reduce-only order of `sign` may take now: the net position, what is being closed, the venue.
 
     At least one step is left possible when the venue's maximum allows it; the venue waives its minimum for reduce-only.
+    On spot there is no reduce-only: at most the free balance is sold, where one was told since the last trade.
     """
     market = state.markets[symbol]
     lots = min(wanted, kernel.closable(state.ledger.lots(symbol), reduce_open(state, symbol, sign), sign))
+    if is_spot(symbol) and state.balances_at > market.traded_at:
+        lots = min(lots, state.ledger.grids[symbol].lots(state.balances.get(base_coin(symbol), Decimal(0))))
     if market.max_lots > 0:
         lots = min(lots, market.max_lots)
     return floor_step(lots, market.step)
@@ -104,30 +108,61 @@ def drop_done(state: RiskState) -> None:
 
 
 def held(state: RiskState, key: str) -> int:
-    """Lots of a strategy|symbol; what risk itself closes is the book's position."""
+    """Lots of a strategy|symbol; what risk itself closes is the book's position. Dust on spot is nothing."""
     owner, _, symbol = key.partition("|")
-    return state.ledger.lots(symbol) if owner == OWN else state.ledger.stake_lots(owner, symbol)
+    lots = state.ledger.lots(symbol) if owner == OWN else state.ledger.stake_lots(owner, symbol)
+    return 0 if is_dust(state, symbol, lots) else lots
+
+
+def is_spot(symbol: str) -> bool:
+    return category_of(symbol) == SPOT
+
+
+def is_dust(state: RiskState, symbol: str, lots: int) -> bool:
+    """Less than the venue trades on spot: it stays, is valued, and counts as flat. A perpetual's rest always closes."""
+    if lots == 0 or not is_spot(symbol) or symbol not in state.markets:
+        return False
+    market = state.markets[symbol]
+    return abs(lots) < minimum_lots(market, market.mark_units)
+
+
+def is_flat(state: RiskState) -> bool:
+    """Nothing is held that could be closed."""
+    held_now = ((symbol, position.lots) for symbol, position in state.ledger.positions.items())
+    return all(lots == 0 or is_dust(state, symbol, lots) for symbol, lots in held_now)
+
+
+def transfers(state: RiskState, strategy: str, symbol: str, lots: int) -> Iterator[Event]:
+    """Hand `lots` of a stake, at mark, to strategies that hold the other side and have no order under way, largest first."""
+    mark, mine = state.markets[symbol].mark, state.ledger.stake_lots(strategy, symbol)
+    busy = {order.strategy for order in state.orders.values() if order.symbol == symbol}
+    others = [
+        s for s in state.ledger.stakes.values() if s.symbol == symbol and s.lots * mine < 0 and s.strategy not in busy
+    ]
+    for other in sorted(others, key=lambda s: (-abs(s.lots), s.strategy)):
+        part = min(abs(other.lots), lots)
+        if part <= 0 or mark <= 0:
+            return
+        seller, buyer = (strategy, other.strategy) if mine > 0 else (other.strategy, strategy)
+        yield StakeTransferred(
+            symbol=symbol, seller=seller, buyer=buyer, qty=state.ledger.grids[symbol].quantity(part), price=mark
+        )
+        lots -= part
 
 
 def _has_entry(state: RiskState, key: str) -> bool:
     return any(pair(o.strategy, o.symbol) == key and not o.reduce_only for o in state.orders.values())
 
 
-def retries(state: RiskState, config: RiskConfig, record: Record) -> Iterator[Event | Linked]:
-    """The next try of each exit whose last one is proven dead. Not while liquidating: then only risk's own pass."""
-    if state.liquidating:
-        return
-    for key, task in list(state.tasks.items()):
-        if task.order_link_id in state.orders:
-            continue
-        lots = held(state, key)
-        sign = -1 if lots > 0 else 1
-        lots = reducible(state, task.symbol, abs(lots), sign)
-        wanted = Exit(task.strategy, task.symbol, task.purpose, lots, sign, task.tries)
-        order = intent(state, config, record.id, wanted)
-        if order is not None:
-            yield from clear_way(state, order)
-            yield Linked(order, (task.stream, task.seq), task.correlation) if task.stream else order
+def attempt(state: RiskState, config: RiskConfig, seed: str, task: Task) -> Iterator[Event]:
+    """The next order of a task, as far as the book holds that side; nothing when it holds none of it."""
+    lots = held(state, pair(task.strategy, task.symbol))
+    sign = -1 if lots > 0 else 1
+    possible = reducible(state, task.symbol, abs(lots), sign)
+    order = intent(state, config, seed, Exit(task.strategy, task.symbol, task.purpose, possible, sign, task.tries))
+    if order is not None:
+        yield from clear_way(state, order)
+        yield order
 
 
 # --- stops -----------------------------------------------------------------------------------------------------------
@@ -157,12 +192,12 @@ def stops(state: RiskState, config: RiskConfig, record: Record, symbol: str) -> 
 
 
 def slices(state: RiskState, config: RiskConfig, record: Record) -> Iterator[Event]:
-    """One reduce-only slice per symbol that is held and has none under way."""
+    """One reduce-only slice per symbol that is held and has none under way; the largest position first."""
     if not state.liquidating:
         return
-    for symbol, position in list(state.ledger.positions.items()):
+    for symbol, position in sorted(state.ledger.positions.items(), key=lambda item: -_worth(state, item[0])):
         sign = -1 if position.lots > 0 else 1
-        if position.lots == 0 or symbol not in state.markets or reduce_open(state, symbol, sign) > 0:
+        if held(state, pair(OWN, symbol)) == 0 or symbol not in state.markets or reduce_open(state, symbol, sign) > 0:
             continue
         market = state.markets[symbol]
         most = kernel.lots_for(to_units(config.flatten_slice_usd), market.mark_units)
@@ -174,3 +209,8 @@ def slices(state: RiskState, config: RiskConfig, record: Record) -> Iterator[Eve
         if order is not None:
             yield from clear_way(state, order)
             yield order
+
+
+def _worth(state: RiskState, symbol: str) -> int:
+    market = state.markets.get(symbol)
+    return abs(state.ledger.lots(symbol)) * market.mark_units if market is not None else 0

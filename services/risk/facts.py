@@ -12,7 +12,7 @@ from libs.common import events as e
 from libs.common.events import Event, Reason
 from libs.common.record import Record, Started, Timer
 from libs.common.streams import RISK
-from services.risk import commands, entries, exits, markets, modes, orders, valuation
+from services.risk import commands, entries, exits, hedges, markets, modes, orders, valuation
 from services.risk.config import Limits, RiskConfig
 from services.risk.state import BOOK, MINUTE_NS, NS_PER_MS, RiskState, pair
 
@@ -67,6 +67,20 @@ def on_instrument(state: RiskState, config: RiskConfig, body: e.InstrumentDefine
 
 def on_signal(state: RiskState, config: RiskConfig, body: e.Signal, record: Record) -> None:
     entries.on_signal(state, config, body, record)
+    if body.hedge:
+        hedges.on_signal(state, config, body)
+
+
+def on_account(state: RiskState, config: RiskConfig, body: e.AccountSnapshot, record: Record) -> None:
+    state.balances, state.balances_at = dict(body.balances), state.now
+    limit = state.limits.max_margin_ratio
+    if body.margin_ratio >= limit:
+        modes.note(state, BOOK, Reason.MAX_MARGIN_RATIO, body.margin_ratio, limit)
+
+
+def on_transfer(state: RiskState, config: RiskConfig, body: e.StakeTransferred, record: Record) -> None:
+    state.ledger.apply(record)
+    _settled(state)
 
 
 def on_intent(state: RiskState, config: RiskConfig, body: e.OrderIntent, record: Record) -> None:
@@ -92,15 +106,22 @@ def on_trade(
         orders.on_fill(state, body)
     if state.ledger.losing_streak < state.streak_forgiven:
         state.streak_forgiven = 0
-    markets.revalue(state, body.symbol)
+    markets.on_trade(state, body.symbol)
     valuation.on_position(state, body.symbol, before)
     valuation.on_equity(state)
+    _settled(state)
+
+
+def _settled(state: RiskState) -> None:
+    """After stakes moved: what is done, and which legs stand alone."""
     exits.drop_done(state)
+    if state.hedges:
+        hedges.on_trade(state)
 
 
 def on_flat(state: RiskState, config: RiskConfig, body: e.FlatConfirmed, record: Record) -> None:
     state.ledger.apply(record)
-    exits.drop_done(state)
+    _settled(state)
 
 
 def on_reconciled(state: RiskState, config: RiskConfig, body: e.Reconciled, record: Record) -> None:
@@ -206,6 +227,8 @@ LEARN: dict[type[Event], Learn] = {
     e.PositionAdjusted: on_trade,
     e.CashMoved: on_cash,
     e.FlatConfirmed: on_flat,
+    e.AccountSnapshot: on_account,
+    e.StakeTransferred: on_transfer,
     e.Reconciled: on_reconciled,
     e.Mismatch: on_doubt,
     e.Heartbeat: on_heartbeat,

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from libs.common.events import CancelIntent, Event, Halted, LimitUse, Mode, ModeChanged, Reason
-from services.risk import limits, modes
+from services.risk import modes, standing
 from services.risk.config import RiskConfig
-from services.risk.draft import Use
 from services.risk.modes import scope_mode, worst
 from services.risk.orders import entries_of, is_due, rests
 from services.risk.state import BOOK, RiskState
 from services.risk.valuation import marked
+from services.risk.verdict import Use
 
 
 def halt(
@@ -58,7 +58,7 @@ def fact(reason: Reason, detail: str, measured: Decimal = Decimal(1)) -> Use:
 
 def watched(state: RiskState, config: RiskConfig) -> Iterator[Event]:
     """Halt on every standing limit that is breached now."""
-    for use in limits.standing(state):
+    for use in standing.breached(state):
         yield from halt(state, config, use)
 
 

@@ -7,6 +7,8 @@ moves lots from open to position; a reduce-only fill, a liquidation or an ADL on
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 
 def sided_use(lots: int, open_buys: int, open_sells: int, sign: int) -> int:
     """Lots committed on the side of `sign` (+1 buys, -1 sells): what is held there plus what may still fill."""
@@ -64,6 +66,11 @@ def rescaled(base_units: int, before_units: int, after_units: int) -> int:
     if before_units <= 0:
         return base_units + after_units - before_units
     return base_units * after_units // before_units
+
+
+def recent(stamps: list[int], since: int) -> int:
+    """How many of the rising `stamps` are later than `since`."""
+    return len(stamps) - bisect_right(stamps, since)
 
 
 def ceil_div(numerator: int, denominator: int) -> int:

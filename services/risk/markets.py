@@ -110,6 +110,13 @@ def check_size(state: RiskState, symbol: str) -> None:
         modes.note(state, symbol_scope(symbol), Reason.MAX_POSITION_SIZE, grid.quantity(held), limit)
 
 
+def on_trade(state: RiskState, symbol: str) -> None:
+    """A fill or an adjustment moved the position."""
+    if symbol in state.markets:
+        state.markets[symbol].traded_at = state.now
+    revalue(state, symbol)
+
+
 def revalue(state: RiskState, symbol: str) -> None:
     """The position changed: value it again at the mark it has."""
     market = state.markets.get(symbol)

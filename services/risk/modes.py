@@ -185,7 +185,7 @@ def on_resumed(state: RiskState, event: Resumed) -> None:
             state.acks_ms.clear()
         case Reason.MAX_ERROR_RATE:
             state.requests = state.errors = 0
-        case Reason.FILLS_PER_MINUTE | Reason.SIGNAL_REPEATS:
+        case Reason.FILLS_PER_MINUTE | Reason.SIGNAL_REPEATS | Reason.SIGNAL_FLOOD:
             _forget(state, block.scope.removeprefix("strategy:"))
         case _:
             pass

@@ -14,9 +14,10 @@ from libs.common.events import Event, Mode, Purpose, Reason
 from libs.common.portfolio import OWN
 from libs.common.record import GapFound, Record, Started, Timer
 from libs.common.streams import RISK
-from services.risk import commands, entries, exits, halts, limitfile, limits, modes, valuation
+from services.risk import commands, entries, exits, halts, hedges, limitfile, limits, modes, standing, valuation
 from services.risk.config import STAGE_SHARES, RiskConfig
-from services.risk.state import BOOK, NS_PER_MS, NS_PER_S, RiskState, strategy_scope
+from services.risk.state import BOOK, NS_PER_MS, NS_PER_S, RiskState, pair, strategy_scope
+from services.risk.verdict import counted
 
 Outputs = Iterator[Event | Linked]
 React = Callable[[RiskState, RiskConfig, Any, Record], Outputs]
@@ -32,12 +33,14 @@ def _halt(state: RiskState, config: RiskConfig, reason: Reason, detail: str) -> 
 
 
 def on_price(state: RiskState, config: RiskConfig, body: e.Tick | e.Reference, record: Record) -> Outputs:
-    if limits.loss_reached(state):
+    if standing.loss_reached(state):
         yield from halts.watched(state, config)
     if state.conditions:
         yield from halts.transients(state, config)
     if state.stops:
         yield from exits.stops(state, config, record, body.symbol)
+    if state.hedges:
+        yield from hedges.watched(state, config, record)
     if config.auto_arm:
         yield from _armed(state, config)
 
@@ -49,8 +52,10 @@ def on_time(state: RiskState, config: RiskConfig, body: Event, record: Record) -
         yield from halts.clearings(state, config)
     if state.orders:
         yield from halts.sweeps(state)
-    yield from exits.retries(state, config, record)
+    yield from entries.retries(state, config, record)
     yield from exits.slices(state, config, record)
+    if state.hedges:
+        yield from hedges.watched(state, config, record)
     if state.pending:
         yield from entries.pending_entries(state, config)
     if state.is_new_minute:
@@ -60,6 +65,8 @@ def on_time(state: RiskState, config: RiskConfig, body: Event, record: Record) -
 
 
 def on_order_ended(state: RiskState, config: RiskConfig, body: Event, record: Record) -> Outputs:
+    if state.hedges:
+        yield from hedges.watched(state, config, record)
     if state.pending:
         yield from entries.pending_entries(state, config)
 
@@ -70,8 +77,10 @@ def on_ledger(state: RiskState, config: RiskConfig, body: Any, record: Record) -
     if isinstance(body, e.Fill) and body.strategy != OWN and body.purpose is Purpose.ENTRY:
         count, limit = limits.orders_filled(state, body.strategy), state.limits.fills_per_minute
         if count >= limit:
-            use = limits.reached(Reason.FILLS_PER_MINUTE, Decimal(count), limit)
+            use = counted(Reason.FILLS_PER_MINUTE, count, limit)
             yield from halts.halt(state, config, use, strategy_scope(body.strategy))
+    if state.hedges:
+        yield from hedges.watched(state, config, record)
     if state.pending:
         yield from entries.pending_entries(state, config)
     yield valuation.marked(state)
@@ -107,7 +116,7 @@ def on_foreign(state: RiskState, config: RiskConfig, body: e.ForeignOrder, recor
 
 def on_flat(state: RiskState, config: RiskConfig, body: e.FlatConfirmed, record: Record) -> Outputs:
     """The exchange is flat; liquidation ends when the ledger agrees."""
-    if state.liquidating and all(position.lots == 0 for position in state.ledger.positions.values()):
+    if state.liquidating and exits.is_flat(state):
         yield modes.liquidated(state)
         yield valuation.marked(state)
 
@@ -163,7 +172,11 @@ def on_command(state: RiskState, config: RiskConfig, body: e.Command, record: Re
 
 
 def on_signal(state: RiskState, config: RiskConfig, body: e.Signal, record: Record) -> Outputs:
-    yield from entries.decided(state, config, body, record)
+    yield from (hedges if body.hedge else entries).decided(state, config, body, record)
+    repeat = state.repeats.get(pair(body.strategy, body.symbol))
+    if repeat is not None and repeat.heard >= state.limits.signal_flood:
+        use = counted(Reason.SIGNAL_FLOOD, repeat.heard, state.limits.signal_flood)
+        yield from halts.halt(state, config, use, strategy_scope(body.strategy))
 
 
 def on_feed_down(state: RiskState, config: RiskConfig, body: e.FeedDown, record: Record) -> Outputs:
@@ -172,6 +185,10 @@ def on_feed_down(state: RiskState, config: RiskConfig, body: e.FeedDown, record:
 
 def on_accepted(state: RiskState, config: RiskConfig, body: e.OrderAccepted, record: Record) -> Outputs:
     yield from halts.watched(state, config)
+
+
+def on_account(state: RiskState, config: RiskConfig, body: e.AccountSnapshot, record: Record) -> Outputs:
+    yield from halts.transients(state, config)
 
 
 def on_gap(state: RiskState, config: RiskConfig, body: GapFound, record: Record) -> Outputs:
@@ -195,6 +212,7 @@ REACT: dict[type[Event], React] = {
     e.FundingPaid: on_ledger,
     e.PositionAdjusted: on_ledger,
     e.CashMoved: on_ledger,
+    e.AccountSnapshot: on_account,
     e.Reconciled: on_reconciled,
     e.Mismatch: on_mismatch,
     e.ForeignOrder: on_foreign,

@@ -54,6 +54,8 @@ class Market(msgspec.Struct):
     has_reference: bool = False
     unrealised_units: int = 0
     tick_at: int = 0
+    traded_at: int = 0
+    """When a fill of ours last moved the position."""
     down: bool = False
     spreads: list[int] = []
     """The last spreads in ticks, one a second, at most 101."""
@@ -136,12 +138,12 @@ class Task(msgspec.Struct):
     strategy: str
     symbol: str
     purpose: Purpose
-    tries: int
-    order_link_id: str
-    stream: str
+    tries: int = 0
+    order_link_id: str = ""
+    stream: str = ""
     """Cause and correlation of the first try, so that later ones stay in its chain."""
-    seq: int
-    correlation: str
+    seq: int = 0
+    correlation: str = ""
 
 
 class Pending(msgspec.Struct):
@@ -167,7 +169,21 @@ class Repeat(msgspec.Struct):
     signal_id: str = ""
     at: int = 0
     is_duplicate: bool = False
+    heard_since: int = 0
+    """Start (ns) of the running minute in which `heard` counts."""
+    heard: int = 0
     approved_at: list[int] = []
+
+
+class Hedge(msgspec.Struct):
+    """Two legs that a strategy holds against each other. `stop_distance`: of both legs' prices to each other."""
+
+    strategy: str
+    symbol: str
+    hedge: str
+    stop_distance: Decimal
+    naked_at: int | None = None
+    """Since when (ns) one leg is larger than the other; None while they match."""
 
 
 class Signature(msgspec.Struct):
@@ -222,6 +238,11 @@ class RiskState(msgspec.Struct):
 
     tasks: dict[str, Task] = {}
     pending: dict[str, Pending] = {}
+    hedges: dict[str, Hedge] = {}
+    """Pairs by strategy|symbol of the leg that signals name."""
+    balances: dict[str, Decimal] = {}
+    """Free balance by coin, as of `balances_at`."""
+    balances_at: int = 0
     stops: dict[str, Decimal] = {}
     """Stop distance (price) by strategy|symbol."""
     repeats: dict[str, Repeat] = {}

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from functools import partial
 
 from libs.common.events import PortfolioMarked, PositionMark
 from libs.common.values import from_units, to_units
-from services.risk import kernel, limits
+from services.risk import kernel, standing
 from services.risk.draft import ratio
-from services.risk.limits import guarded
 from services.risk.modes import scope_mode
 from services.risk.state import BOOK, DAY_NS, RiskState, Window
 
@@ -86,7 +84,7 @@ def marked(state: RiskState) -> PortfolioMarked:
     """The book at mark."""
     equity, peak = state.equity_units, state.peak_units
     values = {name: state.ledger.lots(name) * m.mark_units for name, m in state.markets.items()}
-    uses = tuple(guarded(partial(limit, state), lambda use: use).use for limit in limits.STANDING)
+    uses = tuple(judged.use for judged in standing.judged(state))
     positions = tuple(
         PositionMark(
             name,

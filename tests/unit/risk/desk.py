@@ -172,6 +172,13 @@ def opened(settings: RiskConfig | None = None, equity: str = "10000", price: str
     return desk
 
 
+def halted(desk: Desk, *, flatten: bool = False) -> list[Event]:
+    desk.seq += 1
+    return desk.put(
+        e.HaltRequested(operator="alice", nonce=str(desk.seq), expires_at=0, reason="test", flatten=flatten), "command"
+    )
+
+
 def of(made: Iterable[Event], kind: type[Kind]) -> list[Kind]:
     return [event for event in made if isinstance(event, kind)]
 
@@ -195,6 +202,7 @@ __all__ = [
     "Side",
     "TimeInForce",
     "config",
+    "halted",
     "of",
     "only",
     "opened",

@@ -9,14 +9,7 @@ import pytest
 from libs.common import events as e
 from libs.common.events import CancelIntent, Halted, Mode, ModeChanged, OrderIntent, OrderRefused, Purpose, Reason
 from services.risk.config import EntryStyle
-from tests.unit.risk.desk import SECOND, D, Desk, Side, config, of, only, opened
-
-
-def halted(desk: Desk, *, flatten: bool = False) -> list[e.Event]:
-    desk.seq += 1
-    return desk.put(
-        e.HaltRequested(operator="alice", nonce=str(desk.seq), expires_at=0, reason="test", flatten=flatten), "command"
-    )
+from tests.unit.risk.desk import SECOND, D, Desk, Side, config, halted, of, only, opened
 
 
 def test_exit_is_reduce_only_at_the_exit_collar() -> None:
@@ -111,22 +104,6 @@ def test_exit_clears_own_resting_orders_out_of_its_way() -> None:
     made = desk.signal("0")
     assert only(made, CancelIntent).order_link_id == resting.order_link_id
     only(made, OrderIntent)
-
-
-def test_exit_that_would_grow_the_net_is_an_entry() -> None:
-    """trend long 0.1, mean short 0.166: the book is short, so trend's exit sells into a short."""
-    desk = opened()
-    order = only(desk.signal(), OrderIntent)
-    desk.fill(order, D("0.1"))
-    desk.cancelled(order, "0.1")
-    desk.hold("-1", strategy="mean")
-    sale = only(desk.signal("0"), OrderIntent)
-    assert (sale.side, sale.qty, sale.reduce_only, sale.purpose) == (Side.SELL, D("0.1"), False, Purpose.ENTRY)
-    desk.cancelled(sale)
-    halted(desk)
-    assert only(desk.signal("0"), OrderRefused).reason is Reason.MODE
-    buy = only(desk.signal("0", strategy="mean"), OrderIntent)
-    assert (buy.reduce_only, buy.qty) == (True, D("0.066")), "only as much as the book is short"
 
 
 def test_smaller_target_sells_a_part_once() -> None:
@@ -344,19 +321,6 @@ def test_liquidation_without_a_price_waits_for_one() -> None:
     assert of(halted(desk, flatten=True), OrderIntent) == []
     desk.tick("60000")
     only(desk.later(), OrderIntent)
-
-
-def test_exit_beyond_the_net_waits() -> None:
-    """Both strategies leave; the book is short only what mean holds more, and that is being bought already."""
-    desk = opened()
-    order = only(desk.signal(), OrderIntent)
-    desk.fill(order, D("0.1"))
-    desk.cancelled(order, "0.1")
-    desk.hold("-1", strategy="mean")
-    buy = only(desk.signal("0", strategy="mean"), OrderIntent)
-    desk.fill(buy)
-    assert of(desk.later(), OrderIntent) == [], "flat as a book: nothing to reduce"
-    assert "mean|BTCUSDT" in desk.state.tasks
 
 
 def test_reversal_that_cannot_be_sized_refuses_and_halts() -> None:

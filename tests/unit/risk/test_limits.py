@@ -8,9 +8,10 @@ import pytest
 
 from libs.common import events as e
 from libs.common.events import OrderIntent, OrderRefused, Reason
-from services.risk import limits
+from services.risk import limits, standing
 from services.risk.config import Allow, EntryStyle
-from services.risk.draft import Draft, Use, minimum_lots
+from services.risk.draft import Draft, minimum_lots
+from services.risk.verdict import Use
 from tests.unit.risk.desk import MINUTE, SECOND, D, Desk, Side, config, of, only, opened
 
 
@@ -298,7 +299,7 @@ def test_standing_limit_that_raises_halts(monkeypatch: pytest.MonkeyPatch) -> No
         raise KeyError("gone")
 
     desk = opened()
-    monkeypatch.setattr(limits, "STANDING", (broken,))
+    monkeypatch.setattr(standing, "STANDING", (broken,))
     assert only(desk.adjust(Side.BUY, "0.001", "60000"), e.Halted).reason is Reason.EXCEPTION
 
 
