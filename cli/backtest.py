@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from cli.cores import core_of
+from cli.tapes import with_spot
 from libs.common import seal
 from libs.common.codec import FIELDS, entry_text, values
 from libs.common.decider import Request
@@ -20,6 +21,7 @@ from libs.common.record import Record
 from libs.common.settings import Settings
 from libs.common.stepper import Local
 from libs.common.streams import EXECUTION, MARKETDATA, RISK, SIGNAL
+from libs.common.values import SPOT, SPOT_SUFFIX
 from sim.account import AccountSpec
 from sim.config import SimConfig
 from sim.exchange import Exchange
@@ -27,7 +29,7 @@ from sim.instants import FLAT_WITHIN, NS_PER_MS, end_of, instant_record, window_
 from sim.operator import LOOK_EVERY, Script
 from sim.script import read_script
 from sim.tape import Tape, open_tape
-from sim.wiretypes import WireReply, WireRequest
+from sim.wiretypes import Frame, WireReply, WireRequest
 
 KEPT = ("signal", "order-intent", "order", "fill", "account", "halt", "portfolio", "command", "model", "instrument")
 """Streams that a backtest keeps; market data and the exchange's frames can be made again from tape and seed."""
@@ -38,6 +40,7 @@ class Venue:
     """The exchange in process: the same requests as on the wire, without the wire."""
 
     def __init__(self, exchange: Exchange, account: str, topics: tuple[str, ...]) -> None:
+        """`topics`: of public streams; those of spot end in -SPOT, as the exchange names them to itself."""
         self.exchange, self.account = exchange, account
         for topic in topics:
             if exchange.knows(topic):
@@ -64,14 +67,20 @@ class Venue:
         batches: dict[str, list[Local]] = {}
         for reply in sorted(outbox.replies, key=_number):
             batches.setdefault(reply.client, []).append(_reply(reply, at))
-        for frame in outbox.frames:
+        for frame in sorted(outbox.frames, key=_is_spot):
             if frame.account == "":
-                body: Event = RawFrame(channel="public", payload=frame.text, received_at=at)
+                category = SPOT if _is_spot(frame) else ""
+                body: Event = RawFrame(channel="public", payload=frame.text, received_at=at, category=category)
                 batches.setdefault(MARKETDATA, []).append(Local(body, at))
             elif frame.account == self.account and frame.topic != "execution.fast":
                 body = VenueMessage(channel="private", payload=frame.text, received_at=at)
                 batches.setdefault(EXECUTION, []).append(Local(body, at))
         return batches
+
+
+def _is_spot(frame: Frame) -> bool:
+    """Of the spot stream, which comes after the other's frames of the instant, as over the wire."""
+    return frame.topic.endswith(SPOT_SUFFIX)
 
 
 def _number(reply: WireReply) -> int:
@@ -120,7 +129,7 @@ class Backtest:
         run = settings.run
         private, public = seal.generate()
         operator_private, operator_public = seal.generate()
-        symbols = tape.symbols
+        symbols = with_spot(list(tape.symbols), settings)
         own: dict[str, dict[str, Any]] = {
             MARKETDATA: {"marketdata.symbols": symbols},
             SIGNAL: {},
@@ -132,8 +141,9 @@ class Backtest:
         account = AccountSpec(usdt=sim.usdt)
         script = read_script(settings.path(sim.script) if sim.script else None, tape.start_at)
         self.exchange = Exchange(sim, tape, run.seed, [account], script=script)
-        topics: Any = cores[0]
-        self.venue = Venue(self.exchange, account.name, topics.config.topics())
+        market: Any = cores[0]
+        spot = tuple(topic + SPOT_SUFFIX for topic in market.config.topics(SPOT))
+        self.venue = Venue(self.exchange, account.name, market.config.topics() + spot)
 
         def sealed(event: Event) -> Event:
             if isinstance(event, OrderIntent):

@@ -10,6 +10,8 @@ from cyclopts import Parameter
 
 from cli.context import Context
 from libs.common.errors import UsageError
+from libs.common.settings import Settings
+from libs.common.values import SPOT_SUFFIX
 
 NS_PER_MS = 1_000_000
 BASE = Path(__file__).parent / "demo.toml"
@@ -33,13 +35,23 @@ def plan(
     Strategies on symbols without a tape fall silent: their symbols are not subscribed. Raises UsageError, SettingsError or TapeError.
     """
     overrides = _wishes(seed, speed, duration, tape)
-    run = ctx.settings(overrides, BASE).run
+    settings = ctx.settings(overrides, BASE)
+    run = settings.run
     tapes = [absolute(text) for text in run.tapes] or [f"synthetic:seed={run.seed}"]
-    span_ms, symbols, _, candle_ms = survey(tapes, run.seed)
+    span_ms, traded, _, candle_ms = survey(tapes, run.seed)
+    symbols = with_spot(traded, settings)
     overrides |= {"run.seed": run.seed, "run.tapes": tapes, "marketdata.symbols": symbols, "execution.symbols": symbols}
     if candle_ms:
         overrides |= _candle_places(candle_ms)
     return overrides, min(span_ms, run.duration_ms or span_ms), RECORDED if candle_ms else BASE
+
+
+def with_spot(symbols: list[str], settings: Settings) -> list[str]:
+    """The perpetuals of a tape and, where the simulator has them (`sim.spot`), the spot pair of each."""
+    from sim.config import SimConfig
+
+    twins = [symbol + SPOT_SUFFIX for symbol in symbols] if settings.section("sim", SimConfig).spot else []
+    return [*symbols, *twins]
 
 
 def _candle_places(candle_ms: int) -> dict[str, Any]:
