@@ -14,7 +14,7 @@ import msgspec
 from libs.bybit import market, wire
 from libs.bybit.errors import Outcome, classify
 from libs.common.decider import Request
-from libs.common.values import Side
+from libs.common.values import SPOT, Side, category_of, venue_name
 
 SENT_AT_HEADER = "tidegate-sent-at"
 """Put on every realtime reply by the driver: wall clock (ns) at which the call was sent."""
@@ -74,7 +74,7 @@ def plain(number: Decimal) -> str:
     return format(number, "f")
 
 
-def _get(path: str, private: bool = True, raw_cursor: str | None = "", **query: str | int | None) -> Call:
+def _get(path: str, private: bool = True, raw_cursor: str | None = "", /, **query: str | int | None) -> Call:
     """`raw_cursor` comes percent-encoded from the venue and goes back untouched."""
     parts = [f"{name}={quote(str(value), safe=',')}" for name, value in query.items() if value not in (None, "")]
     if raw_cursor:
@@ -91,7 +91,7 @@ def _post(path: str, weight_class: str, **fields: Any) -> Call:
 
 
 def market_time() -> Call:
-    return _get("/v5/market/time", private=False)
+    return _get("/v5/market/time", False)
 
 
 def instruments(category: str = "linear", symbol: str = "", cursor: str | None = "", limit: int = 1000) -> Call:
@@ -138,46 +138,43 @@ def create_order(
     time_in_force: str,
     reduce_only: bool,
     stop_loss: Decimal | None = None,
-    category: str = "linear",
 ) -> Call:
-    """A priced limit order (one-way mode). A stop loss never goes with a reduce-only order: the venue refuses that."""
+    """A priced limit order (one-way mode). A stop loss never goes with a reduce-only order: the venue refuses that; spot, where
+    there is no position to reduce, knows neither."""
+    is_spot = category_of(symbol) == SPOT
     return _post(
         "/v5/order/create",
         "create",
-        category=category,
-        symbol=symbol,
+        **_named(symbol),
         side=side.value,
         orderType="Limit",
         qty=plain(qty),
         price=plain(price),
         timeInForce=time_in_force,
         orderLinkId=link_id,
-        reduceOnly=reduce_only,
-        positionIdx=0,
+        reduceOnly=None if is_spot else reduce_only,
+        positionIdx=None if is_spot else 0,
         stopLoss=plain(stop_loss) if stop_loss else None,
         slTriggerBy="MarkPrice" if stop_loss else None,
     )
 
 
-def amend_order(
-    link_id: str, symbol: str, qty: Decimal | None = None, price: Decimal | None = None, category: str = "linear"
-) -> Call:
+def amend_order(link_id: str, symbol: str, qty: Decimal | None = None, price: Decimal | None = None) -> Call:
     """`qty` is the new total, not the rest."""
     return _post(
         "/v5/order/amend",
         "create",
-        category=category,
-        symbol=symbol,
+        **_named(symbol),
         orderLinkId=link_id,
         qty=None if qty is None else plain(qty),
         price=None if price is None else plain(price),
     )
 
 
-def cancel_order(link_id: str, symbol: str, category: str = "linear", *, order_id: str = "") -> Call:
+def cancel_order(link_id: str, symbol: str, *, order_id: str = "") -> Call:
     """By our id, or by the venue's, which a stranger's order always has."""
     ids = {"orderId": order_id} if order_id else {"orderLinkId": link_id}
-    return _post("/v5/order/cancel", "cancel", category=category, symbol=symbol, **ids)
+    return _post("/v5/order/cancel", "cancel", **_named(symbol), **ids)
 
 
 def cancel_all(
@@ -192,28 +189,34 @@ def cancel_all(
 
 
 def open_orders(settle_coin: str = "USDT", cursor: str | None = "", category: str = "linear") -> Call:
-    return _get("/v5/order/realtime", True, cursor, category=category, settleCoin=settle_coin, limit=50)
+    """Every open order of a category; one of perpetuals needs a settle coin, spot has none."""
+    coin = "" if category == SPOT else settle_coin
+    return _get("/v5/order/realtime", True, cursor, category=category, settleCoin=coin, limit=50)
 
 
-def order_now(link_id: str, symbol: str, category: str = "linear") -> Call:
+def order_now(link_id: str, symbol: str) -> Call:
     """One order as the engine has it; open or recently closed."""
-    return _get("/v5/order/realtime", category=category, symbol=symbol, orderLinkId=link_id)
+    return _get("/v5/order/realtime", **_named(symbol), orderLinkId=link_id)
 
 
-def order_history(link_id: str, symbol: str, category: str = "linear") -> Call:
+def order_history(link_id: str, symbol: str) -> Call:
     """One closed order; lags the engine, keeps unfilled ones for 24 h."""
-    return _get("/v5/order/history", category=category, symbol=symbol, orderLinkId=link_id)
+    return _get("/v5/order/history", **_named(symbol), orderLinkId=link_id)
 
 
-def order_executions(link_id: str, symbol: str, category: str = "linear") -> Call:
-    return _get("/v5/execution/list", category=category, symbol=symbol, orderLinkId=link_id, limit=100)
+def order_executions(link_id: str, symbol: str) -> Call:
+    return _get("/v5/execution/list", **_named(symbol), orderLinkId=link_id, limit=100)
 
 
 def executions(start_ms: int, settle_coin: str = "USDT", cursor: str | None = "", category: str = "linear") -> Call:
-    """All executions since an instant, newest first; at most 7 days back."""
-    return _get(
-        "/v5/execution/list", True, cursor, category=category, settleCoin=settle_coin, startTime=start_ms, limit=100
-    )
+    """All executions of a category since an instant, newest first; at most 7 days back."""
+    coin = "" if category == SPOT else settle_coin
+    return _get("/v5/execution/list", True, cursor, category=category, settleCoin=coin, startTime=start_ms, limit=100)
+
+
+def _named(symbol: str) -> dict[str, str]:
+    """One of our symbols in the venue's words."""
+    return {"category": category_of(symbol), "symbol": venue_name(symbol)}
 
 
 # --- position and account -------------------------------------------------------------------------------------------
@@ -236,6 +239,7 @@ def one_way_mode(coin: str = "USDT", category: str = "linear") -> Call:
 
 
 def wallet_balance(coin: str = "USDT") -> Call:
+    """`coin`: several are joined by commas."""
     return _get("/v5/account/wallet-balance", accountType="UNIFIED", coin=coin)
 
 
@@ -260,12 +264,12 @@ def page_of(result: msgspec.Raw) -> wire.Page:
 
 def orders_of(page: wire.Page) -> list[wire.Order]:
     """Newest first."""
-    return [wire.order_of(row) for row in wire.decode(list[wire.OrderRow], page.rows)]
+    return [wire.order_of(row, page.category) for row in wire.decode(list[wire.OrderRow], page.rows)]
 
 
 def executions_of(page: wire.Page) -> list[wire.Execution]:
     """Newest first."""
-    return [wire.execution_of(row) for row in wire.decode(list[wire.ExecutionRow], page.rows)]
+    return [wire.execution_of(row, page.category) for row in wire.decode(list[wire.ExecutionRow], page.rows)]
 
 
 def positions_of(page: wire.Page) -> list[wire.Position]:

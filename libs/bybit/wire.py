@@ -11,6 +11,8 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from libs.common.values import symbol_of
+
 T = TypeVar("T")
 
 Text = str | None
@@ -73,6 +75,8 @@ class Page(msgspec.Struct, rename={"cursor": "nextPageCursor", "rows": "list"}, 
 
     rows: msgspec.Raw = msgspec.Raw(b"[]")
     cursor: str | None = ""
+    category: Text = ""
+    """Of orders and executions, whose rows do not repeat it."""
 
 
 # --- orders ---------------------------------------------------------------------------------------------------------
@@ -128,13 +132,13 @@ class Order(msgspec.Struct, frozen=True, gc=False):
         return self.stop_type in STOP_TYPES
 
 
-def order_of(row: OrderRow) -> Order:
-    """Wire row to value."""
+def order_of(row: OrderRow, category: Text = "") -> Order:
+    """Wire row to value. `category`: of the page it stands on; a frame's row names its own."""
     stop_type = row.stop_order_type or ""
     return Order(
         order_id=row.order_id,
         link_id=row.order_link_id or "",
-        symbol=row.symbol,
+        symbol=symbol_of(row.symbol, category or row.category),
         side=row.side or "",
         qty=amount(row.qty),
         status=row.order_status,
@@ -167,6 +171,7 @@ class ExecutionRow(Row):
     exec_qty: Text = ""
     exec_price: Text = ""
     exec_fee: Text = ""
+    fee_currency: Text = ""
     fee_rate: Text = ""
     order_qty: Text = ""
     is_maker: bool = False
@@ -195,14 +200,16 @@ class Execution(msgspec.Struct, frozen=True, gc=False):
     stop_type: str
     order_qty: Decimal = Decimal(0)
     """Of the whole order, as the venue cut it down; 0 when it does not say."""
+    fee_coin: str = ""
+    """What the fee was taken in; "" for the settle coin."""
 
 
-def execution_of(row: ExecutionRow) -> Execution:
-    """Wire row to value."""
+def execution_of(row: ExecutionRow, category: Text = "") -> Execution:
+    """Wire row to value. `category`: as for `order_of`."""
     stop_type = row.stop_order_type or ""
     return Execution(
         exec_id=row.exec_id,
-        symbol=row.symbol,
+        symbol=symbol_of(row.symbol, category or row.category),
         order_id=row.order_id or "",
         link_id=row.order_link_id or "",
         side=row.side or "",
@@ -216,6 +223,7 @@ def execution_of(row: ExecutionRow) -> Execution:
         seq=row.seq,
         stop_type="" if stop_type == "UNKNOWN" else stop_type,
         order_qty=amount(row.order_qty),
+        fee_coin=row.fee_currency or "",
     )
 
 
@@ -266,16 +274,19 @@ class Wallet(msgspec.Struct, frozen=True, gc=False):
     balance: Decimal
     equity: Decimal
     available: Decimal
+    coins: dict[str, Decimal] = {}
+    """Balance of every coin that was told, the settle coin among them."""
 
 
 def wallet_of(row: WalletRow, coin: str) -> Wallet:
     """Wire row to value for one coin."""
+    coins = {held.coin: amount(held.wallet_balance) for held in row.coin}
     for held in row.coin:
         if held.coin == coin:
             equity = amount(held.equity)
             available = decimal(row.total_available_balance)
-            return Wallet(amount(held.wallet_balance), equity, equity if available is None else available)
-    return Wallet(Decimal(0), Decimal(0), amount(row.total_available_balance))
+            return Wallet(coins[coin], equity, equity if available is None else available, coins)
+    return Wallet(Decimal(0), Decimal(0), amount(row.total_available_balance), coins)
 
 
 class AccountInfo(Row):

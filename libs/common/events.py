@@ -535,9 +535,12 @@ class Fill(Event, frozen=True, kw_only=True):
     reduce_only: bool
     purpose: Purpose
     cum_qty: Decimal
-    """Filled so far, this fill included."""
+    """Filled so far, this fill included, before any fee in coins."""
     order_qty: Decimal
     exec_at: int
+    dust: Decimal = Decimal(0)
+    """Spot: coins that came with it beyond whole lots, in the wallet and no part of the position; a fee taken in coins is
+    why, and `qty` and `fee` are after it."""
 
 
 class FundingPaid(Event, frozen=True, kw_only=True):
@@ -626,6 +629,8 @@ class PositionAdjusted(Event, frozen=True, kw_only=True):
     price: Decimal
     fee: Decimal
     exec_at: int
+    dust: Decimal = Decimal(0)
+    """As on a Fill."""
 
 
 class CashMoved(Event, frozen=True, kw_only=True):

@@ -6,7 +6,8 @@ Risk, execution (reconciliation) and monitor fold the same events with this one 
 - Average-entry accounting: closing part of a holding releases `divide_half_even(cost * closed, held)` of its cost; a
   fill that crosses zero is split into a close and an open. Over a round trip nothing is lost to rounding: the released
   parts add up to the whole cost.
-- wallet = cash moved + realised - fees - funding: the exchange's wallet balance to the last digit.
+- wallet = cash moved + realised - fees - funding: the exchange's wallet balance to the last digit, once what spot positions
+  cost is taken off: there that much stands as coins.
 - Each fill belongs to the strategy that caused it (`Stake`); the sum of the stakes of a symbol is the book's position.
   Trades of nobody (`OWN`: risk's flatten orders, ADL, liquidation, settlement) are taken from the stakes that hold the
   side being reduced, largest first; when they leave the book flat in the symbol (and at FlatConfirmed, when strategies
@@ -203,12 +204,17 @@ class Ledger(msgspec.Struct):
 
     def _fill(self, strategy: str, symbol: str, sign: int, qty: Decimal, price: Decimal, fee: Decimal) -> None:
         size = self._grid(symbol, price, qty).lots(qty)
-        if size <= 0:
-            return
         value, cost = to_units(price * qty), to_units(fee)
+        if size <= 0 and cost == 0:
+            return
         position = self.positions.get(symbol)
         if position is None:
             position = self.positions[symbol] = Position()
+        if size <= 0:  # a spot purchase whose coins were all fee and dust
+            position.fees_units += cost
+            self.wallet_units -= cost
+            self._held_by(strategy, symbol).fees_units += cost
+            return
         before = position.lots
         realised = position.trade(sign * size, value)
         position.fees_units += cost
@@ -242,10 +248,7 @@ class Ledger(msgspec.Struct):
             self._attribute(stake.strategy, symbol, -stake.lots, abs(stake.lots) * lot_units, 0)
 
     def _attribute(self, strategy: str, symbol: str, lots: int, value: int, fee: int) -> None:
-        key = f"{strategy}|{symbol}"
-        stake = self.stakes.get(key)
-        if stake is None:
-            stake = self.stakes[key] = Stake(strategy=strategy, symbol=symbol)
+        stake = self._held_by(strategy, symbol)
         before = stake.lots
         realised = stake.trade(lots, value)
         stake.fees_units += fee
@@ -278,13 +281,14 @@ class Ledger(msgspec.Struct):
                 stake.funding_units += share
                 left -= share
         if left:
-            self._unowned(symbol).funding_units += left
+            self._held_by(OWN, symbol).funding_units += left
 
-    def _unowned(self, symbol: str) -> Stake:
-        key = f"{OWN}|{symbol}"
-        if key not in self.stakes:
-            self.stakes[key] = Stake(strategy=OWN, symbol=symbol)
-        return self.stakes[key]
+    def _held_by(self, strategy: str, symbol: str) -> Stake:
+        key = f"{strategy}|{symbol}"
+        stake = self.stakes.get(key)
+        if stake is None:
+            stake = self.stakes[key] = Stake(strategy=strategy, symbol=symbol)
+        return stake
 
 
 def _divide(numerator: int, denominator: int) -> int:

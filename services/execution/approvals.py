@@ -13,7 +13,7 @@ import msgspec
 from libs.bybit import rest
 from libs.common import seal
 from libs.common.events import OrderIntent, OrderSubmitted, Purpose
-from libs.common.values import Grid
+from libs.common.values import SPOT, Grid, category_of
 
 
 class VerifiedIntent(msgspec.Struct, frozen=True):
@@ -56,6 +56,8 @@ def submission(approval: VerifiedIntent, grid: Grid | None) -> OrderSubmitted:
 def _stop_loss(intent: OrderIntent, grid: Grid | None) -> Decimal:
     if grid is None or intent.purpose is not Purpose.ENTRY or intent.reduce_only or intent.stop_distance <= 0:
         return Decimal(0)
+    if category_of(intent.symbol) == SPOT:
+        return Decimal(0)  # spot has no position for a stop to guard
     price = intent.price - intent.side.sign * intent.stop_distance
     return grid.price(grid.ticks(price)) if price > 0 else Decimal(0)
 

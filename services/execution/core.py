@@ -20,6 +20,7 @@ from libs.common.events import (
     Halted,
     Heartbeat,
     Instant,
+    InstrumentDefined,
     Mismatch,
     Mode,
     ModeChanged,
@@ -95,6 +96,8 @@ class ExecutionCore(Core):
                 self._cancel(body)
             case AmendIntent():
                 self._amend(body)
+            case InstrumentDefined():
+                state.coins.define(body)
             case _:
                 self._learn_own(record)
 

@@ -9,6 +9,7 @@ from libs.bybit import wire
 from libs.common.decider import Linked
 from libs.common.events import Event, Fill, ForeignOrder, FundingPaid, PositionAdjusted, Purpose
 from libs.common.values import Side
+from services.execution import spot
 from services.execution.config import ExecutionConfig
 from services.execution.orders import Order
 from services.execution.state import State, Stop
@@ -20,14 +21,15 @@ def of_execution(state: State, config: ExecutionConfig, done: wire.Execution) ->
     """The events of one execution that is not in the log yet."""
     order = state.find(done.link_id) if done.link_id else None
     stop = state.stops.get(done.order_id)
+    booked = spot.booked(done, state.ledger, state.coins, config.settle_coin)
     if done.kind == "Funding":
         yield _funding(done)
     elif done.kind == "Trade" and order is not None:
-        yield linked(_fill(done, order), order)
+        yield linked(_fill(done, order, booked), order)
     elif done.kind == "Trade" and stop is not None:
-        yield _stop_fill(done, stop)
+        yield _stop_fill(done, stop, booked)
     else:
-        yield _adjustment(done)
+        yield _adjustment(done, booked)
         is_ours = done.kind != "Trade" or done.link_id.startswith(config.watchdog_prefix)
         if not is_ours and done.order_id not in state.foreign:
             yield ForeignOrder(
@@ -57,7 +59,7 @@ def linked(event: Event, order: Order) -> Event | Linked:
     return Linked(event, ("order-intent", order.intent_seq), order.correlation)
 
 
-def _fill(done: wire.Execution, order: Order) -> Fill:
+def _fill(done: wire.Execution, order: Order, booked: spot.Booked) -> Fill:
     order_qty = min(order.qty, done.order_qty) if done.order_qty > 0 else order.qty
     return Fill(
         order_link_id=order.link_id,
@@ -66,11 +68,11 @@ def _fill(done: wire.Execution, order: Order) -> Fill:
         purpose=order.purpose,
         cum_qty=order.cum_qty + done.qty,
         order_qty=order_qty,
-        **_traded(done),
+        **_traded(done, booked),
     )
 
 
-def _stop_fill(done: wire.Execution, stop: Stop) -> Fill:
+def _stop_fill(done: wire.Execution, stop: Stop, booked: spot.Booked) -> Fill:
     """An attached stop traded: its own chain of fills, under a name derived from its parent."""
     cum_qty = stop.cum_qty + done.qty
     return Fill(
@@ -80,20 +82,21 @@ def _stop_fill(done: wire.Execution, stop: Stop) -> Fill:
         purpose=Purpose.STOP,
         cum_qty=cum_qty,
         order_qty=max(stop.qty, cum_qty),
-        **_traded(done),
+        **_traded(done, booked),
     )
 
 
-def _traded(done: wire.Execution) -> dict[str, Any]:
-    """What every fill takes over from the venue's row as it is."""
+def _traded(done: wire.Execution, booked: spot.Booked) -> dict[str, Any]:
+    """What every fill takes over from the venue's row."""
     return {
         "order_id": done.order_id,
         "exec_id": done.exec_id,
         "symbol": done.symbol,
         "side": _side(done.side),
-        "qty": done.qty,
+        "qty": booked.qty,
         "price": done.price,
-        "fee": done.fee,
+        "fee": booked.fee,
+        "dust": booked.dust,
         "is_maker": done.is_maker,
         "exec_at": done.exec_ms * MS,
     }
@@ -112,16 +115,17 @@ def _funding(done: wire.Execution) -> FundingPaid:
     )
 
 
-def _adjustment(done: wire.Execution) -> PositionAdjusted:
+def _adjustment(done: wire.Execution, booked: spot.Booked) -> PositionAdjusted:
     """ADL, liquidation, settlement, or a trade of an order that is not in our log: the position moved all the same."""
     return PositionAdjusted(
         symbol=done.symbol,
         exec_id=done.exec_id,
         kind=done.kind,
         side=_side(done.side),
-        qty=done.qty,
+        qty=booked.qty,
         price=done.price,
-        fee=done.fee,
+        fee=booked.fee,
+        dust=booked.dust,
         exec_at=done.exec_ms * MS,
     )
 

@@ -12,6 +12,7 @@ import msgspec
 from libs.bybit import rest, wire
 from libs.bybit.errors import API_ERRORS, MAYBE_PLACED, REFUSED_UNREAD, Outcome
 from libs.common.events import VenueMessage
+from libs.common.values import category_of
 from services.execution import pursuit, reconcile, vitals
 from services.execution.calls import TRADE, Kind, Pending
 from services.execution.config import ExecutionConfig
@@ -20,7 +21,6 @@ from services.execution.state import State, Stop, forget
 
 MS = 1_000_000
 KEEP_STOPS = 1_000
-LINEAR = "linear"
 MOST_TRIES = 5
 """Of a cancel or an exit whose stamp or key is refused; anything else is tried twice."""
 SHORT_SILENCE_MS = 1_000
@@ -62,16 +62,17 @@ def take(state: State, config: ExecutionConfig, body: VenueMessage) -> News:
 
 
 def _frame(state: State, config: ExecutionConfig, body: VenueMessage, news: News) -> None:
+    categories = {category_of(symbol) for symbol in config.symbols}
     try:
         frame = wire.frame_of(body.payload)
         topic = frame.topic.partition(".")[0]
         if topic == "order":
             for order_row in wire.decode(list[wire.OrderRow], frame.data):
-                if order_row.category == LINEAR:
+                if order_row.category in categories:
                     see_order(state, config, wire.order_of(order_row), frame.sent_ms, news)
         elif topic == "execution":
             for row in wire.decode(list[wire.ExecutionRow], frame.data):
-                if row.category == LINEAR:
+                if row.category in categories:
                     see_execution(state, wire.execution_of(row), frame.sent_ms, news)
         # position and wallet frames race with executions: the poll compares both instead.
     except msgspec.DecodeError:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from libs.bybit import rest
 from libs.common.events import Purpose, TimeInForce
+from libs.common.values import SPOT, category_of
 from services.execution.calls import Kind
 from services.execution.config import ExecutionConfig
 from services.execution.orders import Order, OrderState
@@ -73,6 +74,7 @@ def resting_entries(state: State, scope: str) -> list[Order]:
     for order in state.orders.values():
         covered = kind == "book" or name == (order.symbol if kind == "symbol" else order.strategy)
         rests = order.time_in_force is not TimeInForce.IOC or state.calls.unreleased(Kind.CREATE, order.link_id)
-        if covered and rests and order.purpose is Purpose.ENTRY:
+        # A resting sale of spot holds the coins that a way out at the market needs.
+        if covered and rests and (order.purpose is Purpose.ENTRY or category_of(order.symbol) == SPOT):
             found.append(order)
     return found

@@ -20,8 +20,8 @@ from libs.common.events import (
     Reconciled,
     VenueMessage,
 )
-from libs.common.values import from_units, to_units
-from services.execution import vitals
+from libs.common.values import LINEAR, SPOT, category_of, from_units, to_units
+from services.execution import spot, vitals
 from services.execution.calls import Kind, Pending
 from services.execution.config import ExecutionConfig
 from services.execution.orders import Order, OrderState
@@ -61,14 +61,20 @@ def begin(state: State, config: ExecutionConfig) -> None:
     our.due_instant = state.instants + config.reconcile_every_instants
     set_up(state, config)
     our.round = Round(our.rounds, now)
-    coin = config.settle_coin
+    coin, since = config.settle_coin, _executions_from(state, config)
+    coins = ",".join([coin, *(spot.coin_of(symbol, coin) for symbol in spot.symbols_of(config.symbols))])
     our.round.waiting = [
         calls.add(Kind.POLL_TIME, rest.market_time(), "", now),
         calls.add(Kind.POLL_POSITIONS, rest.positions(coin), "", now),
         calls.add(Kind.POLL_ORDERS, rest.open_orders(coin), "", now),
-        calls.add(Kind.POLL_WALLET, rest.wallet_balance(coin), "", now),
-        calls.add(Kind.POLL_EXECUTIONS, rest.executions(_executions_from(state, config), coin), "", now),
+        calls.add(Kind.POLL_WALLET, rest.wallet_balance(coins), "", now),
+        calls.add(Kind.POLL_EXECUTIONS, rest.executions(since, coin), "", now),
     ]
+    if spot.symbols_of(config.symbols):
+        our.round.waiting += [
+            calls.add(Kind.POLL_ORDERS, rest.open_orders(category=SPOT), "", now),
+            calls.add(Kind.POLL_EXECUTIONS, rest.executions(since, category=SPOT), "", now),
+        ]
 
 
 def _executions_from(state: State, config: ExecutionConfig) -> int:
@@ -82,7 +88,8 @@ def set_up(state: State, config: ExecutionConfig) -> None:
     """Assert position mode and leverage, as far as they are not yet; both are no-ops at the venue when so already."""
     our = state.reconciliation
     wanted = {POSITION_MODE: rest.one_way_mode(config.settle_coin)}
-    wanted |= {f"leverage {symbol}": rest.set_leverage(symbol, config.leverage) for symbol in config.symbols}
+    linear = [symbol for symbol in config.symbols if category_of(symbol) == LINEAR]
+    wanted |= {f"leverage {symbol}": rest.set_leverage(symbol, config.leverage) for symbol in linear}
     for key, call in wanted.items():
         if our.setup.get(key) != "ok" and not state.calls.under_way(Kind.SETUP, key):
             our.setup.setdefault(key, "")
@@ -127,7 +134,7 @@ def renumbered(state: State, old: int, new: int) -> None:
 
 
 def _take_page(state: State, config: ExecutionConfig, current: Round, kind: Kind, page: wire.Page) -> None:
-    coin, rows = config.settle_coin, 0
+    coin, category, rows = config.settle_coin, page.category or LINEAR, 0
     if kind is Kind.POLL_POSITIONS:
         found = rest.positions_of(page)
         current.positions.extend(found)
@@ -135,11 +142,11 @@ def _take_page(state: State, config: ExecutionConfig, current: Round, kind: Kind
     elif kind is Kind.POLL_ORDERS:
         orders = rest.orders_of(page)
         current.orders.extend(orders)
-        rows, call = len(orders), rest.open_orders(coin, page.cursor)
+        rows, call = len(orders), rest.open_orders(coin, page.cursor, category)
     else:
         executions = rest.executions_of(page)
         current.executions.extend(row for row in executions if row.exec_id not in state.exec_ids)
-        rows, call = len(executions), rest.executions(_executions_from(state, config), coin, page.cursor)
+        rows, call = len(executions), rest.executions(_executions_from(state, config), coin, page.cursor, category)
     if page.cursor and rows >= PAGE_SIZES[kind]:
         current.waiting.append(state.calls.add(kind, call, "", state.now))
 
@@ -188,7 +195,8 @@ def verdict(state: State, config: ExecutionConfig) -> Iterator[Event]:
     if our.incarnation and current.incarnation != our.incarnation:
         yield Mismatch(kind=VENUE_RESET, symbol="", ours=our.incarnation, venue=current.incarnation)
     if not our.opened:
-        yield CashMoved(amount=wallet.balance - from_units(state.ledger.wallet_units), reference=OPENING)
+        known = state.ledger.wallet_units - spot.cost_units(state.ledger)
+        yield CashMoved(amount=wallet.balance - from_units(known), reference=OPENING)
     yield AccountSnapshot(
         wallet=wallet.balance,
         equity=wallet.equity,
@@ -215,7 +223,8 @@ def verdict(state: State, config: ExecutionConfig) -> Iterator[Event]:
 def _is_flat(state: State, current: Round) -> bool:
     our = state.reconciliation
     asked = our.flat_wanted and current.number > our.flat_after
-    return asked and not current.positions and not current.orders and not state.orders
+    sold = all(spot.is_flat(state.ledger, state.coins, name) for name in spot.symbols_of(tuple(state.ledger.positions)))
+    return asked and sold and not current.positions and not current.orders and not state.orders
 
 
 def learn(state: State, config: ExecutionConfig, event: Event) -> None:
@@ -233,7 +242,7 @@ def learn(state: State, config: ExecutionConfig, event: Event) -> None:
         our.reported, our.confirmed, our.heal_from_ms = [], [], 0
     elif isinstance(event, FlatConfirmed):
         # The liquidation ends when risk's ledger is flat as well: until ours is, go on confirming.
-        our.flat_wanted = any(position.lots for position in state.ledger.positions.values())
+        our.flat_wanted = any(not spot.is_flat(state.ledger, state.coins, name) for name in state.ledger.positions)
     elif isinstance(event, AccountSnapshot) and our.round is not None:
         _conclude(state, config, our.round)
 
@@ -241,6 +250,10 @@ def learn(state: State, config: ExecutionConfig, event: Event) -> None:
 def _conclude(state: State, config: ExecutionConfig, current: Round) -> None:
     our = state.reconciliation
     our.incarnation = our.incarnation or current.incarnation
+    if current.wallet is not None:
+        for symbol in spot.symbols_of(config.symbols):
+            held = current.wallet.coins.get(spot.coin_of(symbol, config.settle_coin), Decimal(0))
+            state.coins.before.setdefault(symbol, held - state.coins.expected(state.ledger, symbol))
     found = list(compare(state, config, current))
     # What the venue has not said yet withholds agreement, but is no disagreement.
     our.confirmed = [difference for difference in found if difference in our.differences and difference.venue]
@@ -260,11 +273,15 @@ def compare(state: State, config: ExecutionConfig, current: Round) -> Iterator[D
     """Every point on which log and venue differ, in a fixed order."""
     venue = {position.symbol: position.qty for position in current.positions}
     moved = False
-    for symbol in sorted(venue.keys() | state.ledger.positions.keys()):
+    perpetuals = {symbol for symbol in state.ledger.positions if category_of(symbol) == LINEAR}
+    for symbol in sorted(venue.keys() | perpetuals):
         ours, theirs = state.ledger.quantity(symbol), venue.get(symbol, Decimal(0))
         if ours != theirs:
             moved = True
             yield Difference("position", symbol, rest.plain(ours), rest.plain(theirs))
+    for symbol, ours, theirs in _coins(state, config, current):
+        moved = True
+        yield Difference("coins", symbol, rest.plain(ours), rest.plain(theirs))
     if not moved:
         # Otherwise a trade fell between the answers, or the position is wrong: the wallet cannot tell more.
         yield from _compare_wallet(state, config, current)
@@ -276,16 +293,24 @@ def compare(state: State, config: ExecutionConfig, current: Round) -> Iterator[D
         yield Difference("key", "", "a restricted key", fault)
 
 
+def _coins(state: State, config: ExecutionConfig, current: Round) -> list[tuple[str, Decimal, Decimal]]:
+    if current.wallet is None:
+        return []
+    return list(spot.compare(state.ledger, state.coins, current.wallet, config.settle_coin, config.symbols))
+
+
 def _compare_wallet(state: State, config: ExecutionConfig, current: Round) -> Iterator[Difference]:
     """Equal to the last digit, unless fills were booked in another order than the venue's: then part of the profit is
     still in the cost of what is held, and wallet less cost must be equal instead."""
     if current.wallet is None:
         return
-    ours, theirs = state.ledger.wallet_units, to_units(current.wallet.balance)
+    ours, theirs = state.ledger.wallet_units - spot.cost_units(state.ledger), to_units(current.wallet.balance)
     if abs(theirs - ours) <= config.wallet_tolerance_units:
         return
     rounding = config.wallet_tolerance_units
-    for position in state.ledger.positions.values():
+    for symbol, position in state.ledger.positions.items():
+        if category_of(symbol) == SPOT:
+            continue
         ours -= position.cost_units if position.lots > 0 else -position.cost_units
     for told in current.positions:
         theirs -= to_units(told.entry_price * told.qty)

@@ -14,6 +14,7 @@ from libs.common.portfolio import Ledger
 from libs.common.record import Record
 from services.execution.calls import Calls
 from services.execution.orders import Order, add_fill, advance, order_from
+from services.execution.spot import Coins
 
 KEEP_CLOSED = 1_000
 KEEP_IDS = 10_000
@@ -112,6 +113,7 @@ class State(msgspec.Struct):
     """Scopes that are not NORMAL, as the gate has them."""
     calls: Calls = msgspec.field(default_factory=Calls)
     ledger: Ledger = msgspec.field(default_factory=Ledger)
+    coins: Coins = msgspec.field(default_factory=Coins)
     reconciliation: Reconciliation = msgspec.field(default_factory=Reconciliation)
     vitals: Vitals = msgspec.field(default_factory=Vitals)
 
@@ -137,19 +139,22 @@ class State(msgspec.Struct):
 
     def fill(self, body: Fill) -> None:
         self._executed(body.exec_id, body.exec_at)
+        self.coins.add_dust(body.symbol, body.dust)
         stop = self.stops.get(body.order_id)
         if stop is not None:
             stop.cum_qty += body.qty
             return
         order = self.find(body.order_link_id)
         if order is not None:
-            add_fill(order, body.qty)
+            add_fill(order, body.cum_qty - order.cum_qty)
             self._retire(order)
             if body.purpose == "entry":
                 self.entries[body.symbol] = body.order_link_id
 
     def booked(self, body: FundingPaid | PositionAdjusted) -> None:
         self._executed(body.exec_id, body.exec_at)
+        if isinstance(body, PositionAdjusted):
+            self.coins.add_dust(body.symbol, body.dust)
 
     def _executed(self, exec_id: str, exec_at: int) -> None:
         exec_ms = exec_at // 1_000_000

@@ -34,7 +34,7 @@ from libs.common.events import (
 )
 from libs.common.record import Record, Started
 from libs.common.stepper import Local, Stepper
-from libs.common.values import Side, from_units
+from libs.common.values import SPOT_SUFFIX, Side, from_units
 from services.execution.config import ExecutionConfig
 from services.execution.core import ExecutionCore
 from sim.config import SimConfig
@@ -52,11 +52,13 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT")
 class Run:
     """A lockstep tape run without processes: what the wave driver and the runtime do, in a loop."""
 
-    def __init__(self, seed: int, lose: float = 0.0) -> None:
+    def __init__(self, seed: int, lose: float = 0.0, symbols: tuple[str, ...] = SYMBOLS) -> None:
         tape = open_tape([f"synthetic:seed={seed}"], seed)
-        self.exchange = Exchange(SimConfig(window_ms=WINDOW_MS), tape, seed)
+        spot = any(symbol.endswith(SPOT_SUFFIX) for symbol in symbols)
+        self.exchange = Exchange(SimConfig(window_ms=WINDOW_MS, spot=spot), tape, seed)
+        self.symbols = symbols
         self.core = ExecutionCore(
-            ExecutionConfig(seal_keys={"k": PUBLIC_KEY}, symbols=SYMBOLS, reconcile_every_instants=7)
+            ExecutionConfig(seal_keys={"k": PUBLIC_KEY}, symbols=symbols, reconcile_every_instants=7)
         )
         self.stepper = Stepper(self.core)
         self.dice, self.lose = random.Random(seed), lose
@@ -120,7 +122,7 @@ class Run:
 
     def order(self, **changes: Any) -> None:
         """A random approval around the market: IOC through it or GTC near it."""
-        symbol = self.dice.choice(SYMBOLS)
+        symbol = self.dice.choice(self.symbols)
         market = self.exchange.desk.markets[symbol]
         side, rests = self.dice.choice((Side.BUY, Side.SELL)), self.dice.random() < 0.4
         offset = side.sign * (-1 if rests else 1) * self.dice.randrange(1, 40)
@@ -140,7 +142,7 @@ class Run:
             held = self.core.state.ledger.quantity(symbol)
             side = Side.SELL if held > 0 else Side.BUY
             if held:
-                price = market.instrument.grid.price(market.last + side.sign * (market.last // 100))
+                price = market.instrument.grid.price(market.last + side.sign * (market.last // 250))
                 self.order(
                     symbol=symbol, side=side, qty=abs(held), price=price, time_in_force=TimeInForce.IOC,
                     reduce_only=True, purpose=Purpose.FLATTEN,
