@@ -44,8 +44,10 @@ def realtime(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
 
 
 def history(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
-    """Closed orders of the last 7 days (or the window asked for); those without a fill for 24 h."""
+    """Closed orders of the last 7 days (or the window asked for; an id needs none); those without a fill for 24 h."""
     first, last = _span(venue, params)
+    if params.get("orderId") or params.get("orderLinkId"):
+        first = 0
     day_ago = venue.now // NS_PER_MS - DAY_MS
     status = params.get("orderStatus")
     orders = (
@@ -154,12 +156,13 @@ def wallet_balance(venue: Venue, account: Account, params: Params) -> dict[str, 
 
 
 def account_info(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
+    window_s = max(account.dcp_s.values(), default=0)
     return {
         "marginMode": account.margin_mode,
         "updatedTime": str(account.created_at // NS_PER_MS),
         "unifiedMarginStatus": 5,
-        "dcpStatus": "OFF",
-        "timeWindow": 10,
+        "dcpStatus": "ON" if window_s else "OFF",
+        "timeWindow": window_s or 10,
         "smpGroup": 0,
         "isMasterTrader": False,
         "spotHedgingStatus": "OFF",

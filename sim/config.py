@@ -19,7 +19,7 @@ class SimConfig(msgspec.Struct, frozen=True, kw_only=True):
     leverage: int = 10
     """Of every position until set-leverage changes it."""
     rate_factor: int = 1
-    """Request limits a second are Bybit's default level times this."""
+    """Request limits a second and open orders a symbol are Bybit's default level times this."""
     address_limit: int = 600
     """HTTP requests an address may make in 5 s, times rate_factor; more is 403 for 10 minutes. 0: no limit. Not on tapes."""
     unconfirmed_klines: bool = False

@@ -69,6 +69,7 @@ class Exchange:
         self.desk = Desk(markets, self.incarnation, twins)
         self.venue = Venue(markets, self.desk, _backcast(tape, seed), self.incarnation)
         self.venue.now = tape.start_at
+        self.venue.order_limit *= config.rate_factor
         specs = list(accounts)
         self.gateway = Gateway(self.venue, self.desk.accounts, specs, config.rate_factor)
         self.deadman = Deadman()

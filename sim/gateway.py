@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from sim import accountapi, assetapi, batchapi, dcpapi, keyapi, publicapi, tradeapi
+from sim import accountapi, assetapi, batchapi, dcpapi, keyapi, positionapi, publicapi, tradeapi
 from sim.account import Account, AccountSpec
 from sim.auth import Keyring, permit
 from sim.params import Params, params_of, text
@@ -20,7 +20,13 @@ from sim.wiretypes import RefusalError, WireRequest
 
 Handler = Callable[[Venue, Account, Params], dict[str, Any]]
 Body = dict[str, Any]
-PRIVATE: dict[tuple[str, str], Handler] = {**accountapi.ROUTES, **assetapi.ROUTES, **dcpapi.ROUTES, **tradeapi.ROUTES}
+PRIVATE: dict[tuple[str, str], Handler] = {
+    **accountapi.ROUTES,
+    **assetapi.ROUTES,
+    **dcpapi.ROUTES,
+    **positionapi.ROUTES,
+    **tradeapi.ROUTES,
+}
 QUERY_API = ("GET", "/v5/user/query-api")
 UNTRADED = ("inverse", "option")
 """Categories of Bybit that have no market here: whoever lists them is told so by an empty list."""

@@ -114,6 +114,7 @@ class Instrument:
         "lot_step",
         "maintenance_e8",
         "name",
+        "price_e8",
         "rules",
         "symbol",
         "tick_step",
@@ -127,6 +128,8 @@ class Instrument:
         self.rules = rules
         self.grid = Grid(rules.tick_size, rules.lot_size)
         self.units = self.grid.units_per_tick_lot
+        self.price_e8 = int(rules.tick_size * UNITS_PER_COIN)
+        """A tick in 1e-8 USDT."""
         self.lot_e8 = int(rules.lot_size * UNITS_PER_COIN)
         self.maintenance_e8 = int(rules.maintenance_rate * RATE_SCALE)
         self._price_decimals, self._price_points = _scale(rules.tick_size)

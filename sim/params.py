@@ -77,6 +77,17 @@ def market_of(markets: dict[str, Market], params: Params) -> Market:
     return markets[key]
 
 
+def ticks_of(market: Market, params: Params, name: str) -> int:
+    """A price parameter in ticks; 0 when absent, empty or "0"."""
+    value = params.get(name)
+    if value is None or value == "":
+        return 0
+    ticks = market.instrument.ticks_exact(value)
+    if ticks is None:
+        raise RefusalError(10001, f"params error: {name} invalid")
+    return ticks
+
+
 def scoped(params: Params, instrument: Instrument) -> bool:
     """Do category and symbol, baseCoin or settleCoin of the request select the instrument?"""
     if category_of(params) != instrument.category:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sim.desk import Desk
 
 STOP_LOSS, TAKE_PROFIT = "StopLoss", "TakeProfit"
+PARTIAL = ("PartialStopLoss", "PartialTakeProfit")
 
 
 def follow(desk: Desk, account: Account, order: Order, at: int) -> None:
@@ -28,6 +29,9 @@ def arrange(desk: Desk, account: Account, position: Position, at: int, parent: s
     """Make the untriggered orders agree with what the position asks for."""
     if not position.lots:
         position.stop_loss = position.take_profit = 0
+        for order in list(account.open_orders.values()):
+            if order.symbol == position.symbol and order.stop_type in PARTIAL and order.status == "Untriggered":
+                desk.cancel(order, at, "EC_PerCancelRequest", "CancelByTpSlTsClear")
     for kind, trigger in ((STOP_LOSS, position.stop_loss), (TAKE_PROFIT, position.take_profit)):
         current = _current(account, position.symbol, kind)
         if current is not None and (not trigger or current.side == position.side):
@@ -37,7 +41,7 @@ def arrange(desk: Desk, account: Account, position: Position, at: int, parent: s
         if not trigger:
             continue
         if current is None:
-            desk.place(_order(desk, account, position, kind, trigger, at, parent), at)
+            desk.place(order_of(desk, account, position, kind, trigger, abs(position.lots), at, parent), at)
         elif (current.trigger_ticks, current.lots) != (trigger, abs(position.lots)):
             current.trigger_ticks, current.lots, current.updated_at = trigger, abs(position.lots), at
             desk.touch(current)
@@ -48,13 +52,25 @@ def _current(account: Account, symbol: str, kind: str) -> Order | None:
                  and o.status == "Untriggered"), None)  # fmt: skip
 
 
-def _order(desk: Desk, account: Account, position: Position, kind: str, trigger: int, at: int, parent: str) -> Order:
+def note(account: Account, order: Order, trigger: int) -> None:
+    """The position's own stop is what its order was changed to, in ticks; 0 when it was cancelled."""
+    position = account.position(order.symbol)
+    if order.stop_type == STOP_LOSS:
+        position.stop_loss = trigger
+    else:
+        position.take_profit = trigger
+
+
+def order_of(
+    desk: Desk, account: Account, position: Position, kind: str, trigger: int, lots: int, at: int, parent: str = ""
+) -> Order:
+    """A market order that waits for the trigger and then closes so many lots of the position."""
     number, order_id = desk.new_order_id()
     # A stop of a long waits below the market, its target above; a short the other way round.
     rising = (position.side > 0) == (kind == TAKE_PROFIT)
     return Order(
         account=account.uid, number=number, order_id=order_id, link_id="", symbol=position.symbol, side=-position.side,
-        kind="Market", ticks=0, lots=abs(position.lots), tif="IOC", created_at=at, updated_at=at, reduce_only=True,
+        kind="Market", ticks=0, lots=lots, tif="IOC", created_at=at, updated_at=at, reduce_only=True,
         close_on_trigger=True, stop_type=kind, create_type=f"CreateBy{kind}", trigger_ticks=trigger,
         trigger_direction=1 if rising else 2, trigger_by="LastPrice", parent_link_id=parent,
         last_on_created=desk.markets[position.symbol].last,

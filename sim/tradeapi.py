@@ -1,20 +1,20 @@
-"""Private routes that act: orders, leverage, stops. Everything is checked here; the outcome comes on the streams."""
+"""Private routes that act on orders. Everything is checked here; the outcome comes on the streams."""
 
 from __future__ import annotations
 
 import re
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from libs.common.values import SPOT
 from sim import spotapi, stops
 from sim.account import Account, fee_of
-from sim.chance import identifier
+from sim.chance import digest, identifier
 from sim.desk import protected
 from sim.margin import margin_of
 from sim.market import Market
 from sim.orders import Order
-from sim.params import Params, category_of, flag, key_of, linear, market_of, number, scoped, text
+from sim.params import Params, category_of, flag, key_of, linear, market_of, number, scoped, text, ticks_of
+from sim.positionapi import check_stops
 from sim.trading import check_open
 from sim.venue import Venue
 from sim.wiretypes import RefusalError
@@ -24,6 +24,8 @@ _LINK_ID = re.compile(r"[A-Za-z0-9_-]*")
 _TIF = ("GTC", "IOC", "FOK", "PostOnly")
 CANCELLED = "EC_PerCancelRequest"
 BATCH = 500
+OPEN_ORDERS, CONDITIONAL_ORDERS = 500, 10
+"""Of a symbol."""
 
 
 def create(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
@@ -65,6 +67,8 @@ def _checked(venue: Venue, account: Account, params: Params) -> Order:
     check_open(venue, market, order)
     if order.link_id and order.link_id in account.by_link:
         raise RefusalError(110072, "OrderLinkedID is duplicate")
+    _check_count(venue, account, order)
+    _check_attached(market, order, params)
     _check_position(account, market, order)
     _check_price(market, order)
     _check_size(market, order)
@@ -96,7 +100,7 @@ def _order(venue: Venue, account: Account, market: Market, params: Params) -> Or
         lots = min(abs(account.position(market.instrument.symbol).lots), _most(market, kind))
     if not market.last:
         raise RefusalError(110066, "Trading is currently not allowed: no price yet")
-    ticks = _ticks(market, params, "price") if kind == "Limit" else protected(market, side)
+    ticks = ticks_of(market, params, "price") if kind == "Limit" else protected(market, side)
     if not ticks:
         raise RefusalError(10001, "params error: price is required")
     return Order(
@@ -108,35 +112,69 @@ def _order(venue: Venue, account: Account, market: Market, params: Params) -> Or
 
 def _extras(market: Market, params: Params) -> dict[str, Any]:
     """Trigger and attached stops."""
-    trigger = _ticks(market, params, "triggerPrice")
+    trigger = ticks_of(market, params, "triggerPrice")
     direction = number(params, "triggerDirection", 0)
     if trigger and direction not in (1, 2):
         raise RefusalError(10001, "params error: triggerDirection is required")
+    if trigger:
+        check_trigger(market, direction, trigger, text(params, "triggerBy"))
     return {
         "trigger_ticks": trigger,
         "trigger_direction": direction if trigger else 0,
         "trigger_by": (text(params, "triggerBy") or "LastPrice") if trigger else "",
         "stop_type": "Stop" if trigger else "",
-        "take_profit": _ticks(market, params, "takeProfit"),
-        "stop_loss": _ticks(market, params, "stopLoss"),
+        "take_profit": ticks_of(market, params, "takeProfit"),
+        "stop_loss": ticks_of(market, params, "stopLoss"),
         "last_on_created": market.last,
     }
 
 
-def _ticks(market: Market, params: Params, name: str) -> int:
-    """A price parameter in ticks; 0 when absent, empty or "0"."""
-    value = params.get(name)
-    if value is None or value == "":
-        return 0
-    ticks = market.instrument.ticks_exact(value)
-    if ticks is None:
-        raise RefusalError(10001, f"params error: {name} invalid")
-    return ticks
+def check_trigger(market: Market, direction: int, trigger: int, by: str) -> None:
+    """A conditional order must wait for something: its trigger is on the other side of the price now."""
+    if by not in ("", "LastPrice", "MarkPrice", "IndexPrice"):
+        raise RefusalError(10001, "params error: triggerBy invalid")
+    name, current = (by, {"MarkPrice": market.mark, "IndexPrice": market.index}.get(by, market.last)) if by else (
+        "LastPrice", market.last)  # fmt: skip
+    scale = market.instrument.price_e8
+    if direction == 1 and trigger <= current:
+        text_ = f"expect Rising, but trigger_price[{trigger * scale}] <= current[{current * scale}]??{name}"
+        raise RefusalError(110092, text_)
+    if direction == 2 and trigger >= current:
+        text_ = f"expect Falling, but trigger_price[{trigger * scale}] >= current[{current * scale}]??{name}"
+        raise RefusalError(110093, text_)
+
+
+def _check_count(venue: Venue, account: Account, order: Order) -> None:
+    """So many orders of a symbol may be open, and so many conditional ones wait."""
+    waiting = bool(order.trigger_ticks)
+    most = venue.order_limit // (OPEN_ORDERS // CONDITIONAL_ORDERS) if waiting else venue.order_limit
+    if len(account.open_orders) < most:
+        return
+    held = sum(
+        other.symbol == order.symbol and (other.status == "Untriggered") == waiting and other.stop_type in ("", "Stop")
+        for other in account.open_orders.values()
+    )
+    if held >= most:
+        raise RefusalError(
+            110009 if waiting else 110020,
+            f"The number of {'conditional' if waiting else 'active'} orders of a symbol exceeds the limit of {most}",
+        )
 
 
 def _most(market: Market, kind: str) -> int:
     rules = market.instrument.rules
     return market.instrument.whole_lots(rules.max_qty if kind == "Limit" else rules.max_market_qty)
+
+
+def _check_attached(market: Market, order: Order, params: Params) -> None:
+    if not order.take_profit and not order.stop_loss:
+        return
+    if order.reduce_only:
+        raise RefusalError(10001, "params error: a reduce-only order cannot carry take profit or stop loss")
+    if text(params, "tpslMode", "Full") != "Partial" and (text(params, "tpLimitPrice") or text(params, "slLimitPrice")):
+        raise RefusalError(10001, "params error: limit take profit and stop loss need tpslMode Partial")
+    base = order.trigger_ticks or (order.ticks if order.kind == "Limit" else market.last)
+    check_stops(market, order.side, base, order.take_profit, order.stop_loss)
 
 
 def _check_position(account: Account, market: Market, order: Order) -> None:
@@ -211,26 +249,31 @@ def amend(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
     if order.spot:
         return spotapi.amend(venue, account, order, params)
     market = market_of(venue.markets, params)
-    ticks = _ticks(market, params, "price") or order.ticks
-    trigger = _ticks(market, params, "triggerPrice") or order.trigger_ticks
+    ticks = ticks_of(market, params, "price") or order.ticks
+    trigger = ticks_of(market, params, "triggerPrice") or order.trigger_ticks
     lots = order.lots
     if "qty" in params:
         wanted = market.instrument.lots_exact(params["qty"])
         if not wanted:
             raise RefusalError(10001, "Qty invalid")
         lots = wanted
-    stop_loss, take_profit = _ticks(market, params, "stopLoss"), _ticks(market, params, "takeProfit")
-    stops_same = (stop_loss or order.stop_loss, take_profit or order.take_profit) == (
-        order.stop_loss,
-        order.take_profit,
-    )
-    if (ticks, lots, trigger) == (order.ticks, order.lots, order.trigger_ticks) and stops_same:
+    stop_loss = ticks_of(market, params, "stopLoss") if "stopLoss" in params else order.stop_loss
+    take_profit = ticks_of(market, params, "takeProfit") if "takeProfit" in params else order.take_profit
+    before = (order.ticks, order.lots, order.trigger_ticks, order.stop_loss, order.take_profit)
+    if (ticks, lots, trigger, stop_loss, take_profit) == before:
         raise RefusalError(10001, "order not modified")
     check_open(venue, market, order)
-    if lots < order.cum_lots:
+    if trigger != order.trigger_ticks:
+        if order.status != "Untriggered":
+            raise RefusalError(10001, "params error: triggerPrice of an order that does not wait for it")
+        check_trigger(market, order.trigger_direction, trigger, order.trigger_by)
+    check_stops(market, order.side, ticks or market.last, take_profit, stop_loss)
+    if order.cum_lots and lots <= order.cum_lots:
         raise RefusalError(110064, "The order quantity cannot be below what has been filled")
     _check_amended(venue, account, market, order, ticks, lots)
-    order.stop_loss, order.take_profit = stop_loss or order.stop_loss, take_profit or order.take_profit
+    order.stop_loss, order.take_profit = stop_loss, take_profit
+    if order.stop_type in (stops.STOP_LOSS, stops.TAKE_PROFIT):
+        stops.note(account, order, trigger)
     venue.desk.amend(order, ticks, lots, trigger, venue.now)
     return {"orderId": order.order_id, "orderLinkId": order.link_id}
 
@@ -251,95 +294,57 @@ def _check_amended(venue: Venue, account: Account, market: Market, order: Order,
 
 def cancel(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
     order = _target(account, params, "cancel")
-    venue.desk.cancel(order, venue.now, CANCELLED, "CancelByUser")
+    _withdraw(venue, account, order)
     return {"orderId": order.order_id, "orderLinkId": order.link_id}
 
 
+def _withdraw(venue: Venue, account: Account, order: Order) -> None:
+    """Cancel for the user. A position's stop that is cancelled is no longer asked for."""
+    if order.stop_type in (stops.STOP_LOSS, stops.TAKE_PROFIT):
+        stops.note(account, order, 0)
+    venue.desk.cancel(order, venue.now, CANCELLED, "CancelByUser")
+
+
 def cancel_all(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
+    """At most 500 at once; of more, any (seeded)."""
     if category_of(params) != SPOT and not any(params.get(name) for name in ("symbol", "baseCoin", "settleCoin")):
         raise RefusalError(10001, "params error: symbol, baseCoin or settleCoin is required")
     wanted = text(params, "orderFilter")
-    rows: list[dict[str, str]] = []
-    for order in list(account.open_orders.values()):
-        conditional = order.status == "Untriggered"
-        if (wanted == "Order" and conditional) or (wanted == "StopOrder" and not conditional):
-            continue
-        if order.is_open and scoped(params, venue.markets[order.symbol].instrument) and len(rows) < BATCH:
-            venue.desk.cancel(order, venue.now, CANCELLED, "CancelByUser")
-            rows.append({"orderId": order.order_id, "orderLinkId": order.link_id})
+    if wanted not in ("", "Order", "StopOrder", "OpenOrder", "tpslOrder", "OcoOrder", "BidirectionalTpslOrder"):
+        raise RefusalError(10001, "params error: orderFilter invalid")
+    only = text(params, "stopOrderType")
+    chosen = [
+        order
+        for order in account.open_orders.values()
+        if order.is_open
+        and scoped(params, venue.markets[order.symbol].instrument)
+        and _selected(order, wanted)
+        and only in ("", order.stop_type)
+    ]
+    if len(chosen) > BATCH:
+        chosen = sorted(chosen, key=lambda order: digest(0, venue.incarnation, order.number))[:BATCH]
+    for order in chosen:
+        _withdraw(venue, account, order)
+    rows = [{"orderId": order.order_id, "orderLinkId": order.link_id} for order in chosen]
     return {"list": rows, "success": "1"}
 
 
-def set_leverage(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
-    linear(params)
-    market = market_of(venue.markets, params)
-    try:
-        buy, sell = (Decimal(text(params, name)) for name in ("buyLeverage", "sellLeverage"))
-    except InvalidOperation as error:
-        raise RefusalError(10001, "params error: leverage invalid") from error
-    if buy != sell:
-        raise RefusalError(10001, "params error: buy leverage must equal sell leverage")
-    if not 1 <= buy <= market.instrument.rules.max_leverage:
-        raise RefusalError(
-            110013, f"cannot set leverage [{buy}] gt maxLeverage [{market.instrument.rules.max_leverage}]"
-        )
-    position = account.position(market.instrument.symbol)
-    if position.leverage_e2 == int(buy * 100):
-        raise RefusalError(110043, "leverage not modified")
-    old, position.leverage_e2 = position.leverage_e2, int(buy * 100)
-    margin = margin_of(account, venue.markets)
-    if margin.initial > margin.balance:
-        position.leverage_e2 = old
-        raise RefusalError(110044, "available margin not enough")
-    venue.desk.touch_position(account, position.symbol)
-    return {}
-
-
-def switch_mode(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
-    if number(params, "mode", 0) == 0:
-        raise RefusalError(110025, "Position mode is not modified")
-    raise RefusalError(10001, "params error: the simulator has one-way positions only")
-
-
-def trading_stop(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
-    linear(params)
-    market = market_of(venue.markets, params)
-    position = account.position(market.instrument.symbol)
-    if not position.lots:
-        raise RefusalError(10001, "can not set tp/sl/ts for zero position")
-    stop_loss = _ticks(market, params, "stopLoss") if "stopLoss" in params else position.stop_loss
-    take_profit = _ticks(market, params, "takeProfit") if "takeProfit" in params else position.take_profit
-    if (stop_loss, take_profit) == (position.stop_loss, position.take_profit):
-        raise RefusalError(34040, "not modified")
-    if stop_loss and (stop_loss - market.last) * position.side >= 0:
-        where = "lower" if position.side > 0 else "higher"
-        raise RefusalError(10001, f"StopLoss:{stop_loss} set for {'Buy' if position.side > 0 else 'Sell'} position should {where} "
-                             f"than base_price:{market.last}??LastPrice")  # fmt: skip
-    position.stop_loss, position.take_profit = stop_loss, take_profit
-    stops.arrange(venue.desk, account, position, venue.now, "")
-    venue.desk.touch_position(account, position.symbol)
-    return {}
-
-
-def set_margin_mode(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
-    mode = text(params, "setMarginMode")
-    if mode not in ("ISOLATED_MARGIN", "REGULAR_MARGIN"):
-        raise RefusalError(10001, "params error: setMarginMode invalid, the simulator has isolated and regular margin")
-    if mode == account.margin_mode:
-        raise RefusalError(110026, "Margin mode is not modified")
-    account.margin_mode = mode
-    venue.desk.touch_account(account)
-    return {"reasons": []}
+def _selected(order: Order, wanted: str) -> bool:
+    """Active ones (Order), those that wait for a trigger (StopOrder), both but stops of positions (OpenOrder)."""
+    waits = order.status == "Untriggered"
+    if wanted == "Order":
+        return not waits
+    if wanted == "StopOrder":
+        return waits
+    if wanted == "OpenOrder":
+        return order.stop_type in ("", "Stop")
+    return wanted in ("", order.stop_type)
 
 
 ROUTES = {
     ("POST", "/v5/order/create"): create,
     ("POST", "/v5/order/pre-check"): pre_check,
-    ("POST", "/v5/account/set-margin-mode"): set_margin_mode,
     ("POST", "/v5/order/amend"): amend,
     ("POST", "/v5/order/cancel"): cancel,
     ("POST", "/v5/order/cancel-all"): cancel_all,
-    ("POST", "/v5/position/set-leverage"): set_leverage,
-    ("POST", "/v5/position/switch-mode"): switch_mode,
-    ("POST", "/v5/position/trading-stop"): trading_stop,
 }

@@ -19,6 +19,8 @@ class Venue:
         self.windows: list[Window] = []
         self.now = 0
         """Exchange time in ns of what is being done."""
+        self.order_limit = 500
+        """Active orders an account may have on a symbol."""
         self.restarted_at = 0
         """Orders that closed before are not known to order/realtime any more."""
 

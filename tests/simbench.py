@@ -78,15 +78,16 @@ class Bench:
 
     def ask(self, method: str, path: str, query: str = "", body: dict[str, Any] | None = None) -> dict[str, Any]:
         """A request through the queue; the decoded answer."""
-        self.count += 1
-        self.exchange.submit(
-            WireRequest(
-                method=method, path=path, query=query, body=json.dumps(body) if body is not None else "",
-                account="sim", request_id=f"execution-{self.count}",
-            )
-        )  # fmt: skip
+        self.exchange.submit(self.request(method, path, body, query))
         (reply,) = self.play()
         return dict(json.loads(reply.body))
+
+    def request(self, method: str, path: str, body: dict[str, Any] | None = None, query: str = "") -> WireRequest:
+        self.count += 1
+        return WireRequest(
+            method=method, path=path, query=query, body=json.dumps(body) if body is not None else "",
+            account="sim", request_id=f"execution-{self.count}",
+        )  # fmt: skip
 
     def create(self, side: str, qty: str, price: str = "", **more: Any) -> dict[str, Any]:
         """A limit order, or a market order without a price; the whole answer."""

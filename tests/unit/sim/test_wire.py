@@ -179,7 +179,7 @@ def test_leverage_and_modes() -> None:
     assert bench.ask("POST", "/v5/position/set-leverage", body=body)["retCode"] == 110043
     (row,) = bench.ask("GET", "/v5/position/list", f"category=linear&symbol={BTC}")["result"]["list"]
     assert (row["leverage"], row["size"], row["side"]) == ("5", "0", "")
-    mode = {"category": "linear", "coin": "USDT", "mode": 0}
+    mode = {"category": "linear", "symbol": BTC, "mode": 0}
     assert bench.ask("POST", "/v5/position/switch-mode", body=mode)["retCode"] == 110025
     assert bench.ask("GET", "/v5/position/list", "category=linear")["retCode"] == 10001
 
