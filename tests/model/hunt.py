@@ -1,0 +1,163 @@
+"""The hunt for mutants: a pytest session that collects and runs the tests once, then forks a child for every mutant.
+
+The first run notes which tests enter which function. A child applies its mutant and runs only those, quickest first, until one
+fails: it is killed. One that passes them all survives. Nothing is collected or imported twice, so a mutant costs what its
+tests cost.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import hypothesis
+import msgspec
+import pytest
+from _pytest.runner import runtestprotocol
+
+from tests.model.mutation import ROOT, Mutant, apply, loaded
+
+TESTS = ("tests/unit/risk", "tests/property/test_risk.py", "tests/model/test_search.py")
+MOST_S = 6.0
+"""Tests of a mutant that take longer in sum are not asked; as in a child that hangs, this is said of a survivor."""
+CHILDREN = 2
+KILLED, SURVIVED, HUNG = "killed", "survived", "hung"
+
+Code = tuple[str, int]
+
+
+class Outcome(msgspec.Struct):
+    mutant: Mutant
+    fate: str
+    tests: int
+    """How many tests enter the function; 0 means that no test could notice."""
+
+
+class Hunt:
+    """The plugin. `chosen` are hunted in order until `until` (monotonic) has passed."""
+
+    def __init__(self, chosen: Iterable[Mutant], until: float = float("inf")) -> None:
+        self.chosen, self.until = list(chosen), until
+        self.outcomes: list[Outcome] = []
+        self.seconds: dict[pytest.Item, float] = {}
+        self.entered: dict[Code, list[pytest.Item]] = {}
+        self.red: list[str] = []
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        for item in session.items:
+            self._note(item)
+        if not self.red:
+            self._hunt()
+        return True
+
+    def _note(self, item: pytest.Item) -> None:
+        """Run a test as it is and remember the functions of the services that it enters."""
+        codes: set[Code] = set()
+
+        def profile(frame: FrameType, event: str, _: object) -> None:
+            if event == "call":
+                codes.add((frame.f_code.co_filename, frame.f_code.co_firstlineno))
+
+        began = time.monotonic()
+        sys.setprofile(profile)
+        try:
+            reports = runtestprotocol(item, log=False, nextitem=None)
+        finally:
+            sys.setprofile(None)
+        self.seconds[item] = time.monotonic() - began
+        self.red += [item.nodeid for report in reports if report.failed]
+        for code in codes:
+            if "/services/" in code[0]:
+                self.entered.setdefault(code, []).append(item)
+
+    def _hunt(self) -> None:
+        running: dict[int, tuple[Mutant, int]] = {}
+        for mutant in self.chosen:
+            if time.monotonic() > self.until:
+                break
+            items = self._tests(mutant)
+            if not items:
+                self.outcomes.append(Outcome(mutant, SURVIVED, 0))
+                continue
+            running[_fork(lambda mutant=mutant, items=items: _child(mutant, items))] = (mutant, len(items))  # type: ignore[misc]
+            if len(running) >= CHILDREN:
+                self._reap(running)
+        while running:
+            self._reap(running)
+
+    def _tests(self, mutant: Mutant) -> list[pytest.Item]:
+        code = loaded(mutant.module, mutant.function).__code__
+        items = sorted(self.entered.get((code.co_filename, code.co_firstlineno), ()), key=self.seconds.__getitem__)
+        spent, kept = 0.0, []
+        for item in items:
+            spent += self.seconds[item]
+            if kept and spent > MOST_S:
+                break
+            kept.append(item)
+        return kept
+
+    def _reap(self, running: dict[int, tuple[Mutant, int]]) -> None:
+        pid, status = os.wait()
+        mutant, tests = running.pop(pid)
+        if os.WIFSIGNALED(status):
+            fate = HUNG if os.WTERMSIG(status) == signal.SIGALRM else KILLED
+        else:
+            fate = SURVIVED if os.WEXITSTATUS(status) == 0 else KILLED
+        self.outcomes.append(Outcome(mutant, fate, tests))
+
+
+def _fork(child: Callable[[], int]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os._exit(child())
+    except BaseException:  # noqa: BLE001 - whatever went wrong in a mutant's process, it did not pass its tests
+        os._exit(1)
+
+
+def _child(mutant: Mutant, items: list[pytest.Item]) -> int:
+    """0 when every test passes the mutant."""
+    signal.alarm(int(10 * MOST_S))
+    apply(mutant)
+    for item in items:
+        item.funcargs = {}  # type: ignore[attr-defined]  # as before its first run
+        item._initrequest()  # type: ignore[attr-defined]
+        if any(report.failed for report in runtestprotocol(item, log=False, nextitem=None)):
+            return 1
+    return 0
+
+
+def run(chosen: Iterable[Mutant], until: float = float("inf"), tests: tuple[str, ...] = TESTS) -> Hunt:
+    """Hunt in this process; `red` names tests that fail without any mutant."""
+    quiet: dict[str, Any] = {"phases": (hypothesis.Phase.explicit, hypothesis.Phase.generate), "database": None}
+    hypothesis.settings.register_profile("hunt", derandomize=True, deadline=None, **quiet)
+    hunt = Hunt(chosen, until)
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov", "--no-header", "--capture=fd"]
+    options += ["--hypothesis-profile=hunt", "-o", "addopts=--import-mode=importlib", "-o", "timeout=0"]
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    pytest.main([*options, *(str(ROOT / path) for path in tests)], plugins=[hunt])
+    return hunt
+
+
+if __name__ == "__main__":
+    from tests.model.mutation import mutants_of
+
+    names = sys.argv[1:]
+    done = run([mutant for name in names for mutant in mutants_of(name)])
+    for outcome in done.outcomes:
+        if outcome.fate != KILLED:
+            print(
+                outcome.fate,
+                f"{Path(outcome.mutant.module.replace('.', '/'))}.py:{outcome.mutant.line}",
+                outcome.mutant.key,
+                outcome.tests,
+            )
+    print(len(done.outcomes), "mutants", sum(o.fate == KILLED for o in done.outcomes), "killed", done.red[:5])

@@ -1,0 +1,205 @@
+"""Mutants of functions: each small change of one function of the risk core that some test ought to notice.
+
+A mutant is a function's code object compiled from its changed syntax tree; `applied` puts it into the function that every
+table and caller holds already. Texts, annotations and default arguments are left alone, and so is what stands outside
+functions (tables, defaults of structs).
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import hashlib
+import importlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+import msgspec
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPARE: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+}  # fmt: skip
+ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.FloorDiv: ast.Mult, ast.Div: ast.Mult, ast.Mod: ast.FloorDiv,
+    ast.Pow: ast.Mult,
+}  # fmt: skip
+SWAPPED = {"min": "max", "max": "min", "any": "all", "all": "any"}
+
+Change = Callable[[Any], None]
+
+
+class Mutant(msgspec.Struct, frozen=True):
+    """The `variant`-th change of the `node`-th node of a function. `source`: hash of the function as it was."""
+
+    module: str
+    function: str
+    source: str
+    node: int
+    variant: int
+    line: int
+    what: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.module}.{self.function}#{self.node}.{self.variant} {self.what}"
+
+
+def mutants_of(module: str) -> list[Mutant]:
+    """Every mutant of every function of a module, in source order."""
+    found: list[Mutant] = []
+    for name, function in _functions(_tree(module)):
+        source = hashlib.blake2b(ast.dump(function).encode(), digest_size=8).hexdigest()
+        skipped = _annotations(function)
+        for index, node in enumerate(ast.walk(function)):
+            if id(node) in skipped:
+                continue
+            for variant, (what, _) in enumerate(_changes(node)):
+                line = getattr(node, "lineno", function.lineno)
+                found.append(Mutant(module, name, source, index, variant, line, what))
+    return found
+
+
+def apply(mutant: Mutant) -> None:
+    """Make the loaded module's function the mutant, for the rest of this process."""
+    function = dict(_functions(_tree(mutant.module)))[mutant.function]
+    changed = copy.deepcopy(function)
+    node = list(ast.walk(changed))[mutant.node]
+    list(_changes(node))[mutant.variant][1](node)
+    changed.decorator_list = []
+    whole = ast.Module([ast.ImportFrom("__future__", [ast.alias("annotations")], 0), changed], [])
+    code = compile(ast.fix_missing_locations(whole), str(_path(mutant.module)), "exec")
+    (inner,) = [const for const in code.co_consts if isinstance(const, CodeType) and const.co_name == function.name]
+    loaded(mutant.module, mutant.function).__code__ = inner
+
+
+def loaded(module: str, name: str) -> FunctionType:
+    """The function object behind a qualified name, through property and classmethod."""
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = vars(found)[part]
+    found = (
+        getattr(found, "fget", None) or getattr(found, "__func__", None) or getattr(found, "__wrapped__", None) or found
+    )
+    assert isinstance(found, FunctionType), f"expected a function at {module}.{name}, was {found!r}"
+    return found
+
+
+def _path(module: str) -> Path:
+    return ROOT / (module.replace(".", "/") + ".py")
+
+
+def _tree(module: str) -> ast.Module:
+    return ast.parse(_path(module).read_text())
+
+
+def _functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            yield node.name, node
+        elif isinstance(node, ast.ClassDef):
+            yield from ((f"{node.name}.{part.name}", part) for part in node.body if isinstance(part, ast.FunctionDef))
+
+
+def _annotations(function: ast.FunctionDef) -> set[int]:
+    """Nodes that are no behaviour: annotations, defaults, decorators, docstrings."""
+    idle: list[ast.AST] = [*function.decorator_list, function.args]
+    idle += [function.returns] if function.returns is not None else []
+    idle += [node.annotation for node in ast.walk(function) if isinstance(node, ast.AnnAssign)]
+    return {id(inner) for node in idle for inner in ast.walk(node)}
+
+
+# --- what may be changed ---------------------------------------------------------------------------------------------------
+
+
+def _changes(node: ast.AST) -> Iterator[tuple[str, Change]]:
+    yield from _removals(node)
+    match node:
+        case ast.Compare():
+            for i, op in enumerate(node.ops):
+                other = COMPARE[type(op)]
+                yield f"{type(op).__name__} -> {other.__name__}", _setter("ops", i, other)
+        case ast.BoolOp(op=op):
+            yield type(op).__name__ + " swapped", _swap_bool
+        case ast.BinOp(op=op) | ast.AugAssign(op=op) if type(op) in ARITHMETIC:
+            yield f"{type(op).__name__} -> {ARITHMETIC[type(op)].__name__}", _swap_arithmetic
+        case ast.UnaryOp(op=ast.Not() | ast.USub()):
+            yield f"{type(node.op).__name__} dropped", _undo
+        case ast.Constant(value=bool()):
+            yield f"{node.value} negated", _negate_constant
+        case ast.Constant(value=int()):
+            yield f"{node.value} -> {node.value + 1}", _increment
+        case ast.Call(func=ast.Name(id=name)) if name in SWAPPED:
+            yield f"{name} -> {SWAPPED[name]}", _swap_call
+        case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test) if not isinstance(
+            test, ast.Compare | ast.BoolOp | ast.UnaryOp
+        ):
+            yield "condition negated", _negate_test
+
+
+def _removals(node: ast.AST) -> Iterator[tuple[str, Change]]:
+    for field in ("body", "orelse"):
+        block = getattr(node, field, None)
+        for i, statement in enumerate(block if isinstance(block, list) else ()):
+            if _may_go(statement):
+                yield f"{field} {i} removed: {ast.unparse(statement).splitlines()[0][:60]}", _remover(field, i)
+
+
+def _may_go(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.Expr):
+        return not isinstance(statement.value, ast.Constant)
+    if isinstance(statement, ast.Assign):  # a local would only make the next line raise
+        return any(not isinstance(target, ast.Name | ast.Tuple) for target in statement.targets)
+    return isinstance(statement, ast.AugAssign | ast.Delete | ast.Continue) or (
+        isinstance(statement, ast.Return) and statement.value is None
+    )
+
+
+def _setter(field: str, index: int, kind: type[Any]) -> Change:
+    def change(node: Any) -> None:
+        getattr(node, field)[index] = kind()
+
+    return change
+
+
+def _remover(field: str, index: int) -> Change:
+    """The statement stays under `if 0`, so that a generator stays one."""
+
+    def change(node: Any) -> None:
+        block = getattr(node, field)
+        block[index] = ast.If(test=ast.Constant(value=False), body=[block[index]], orelse=[])
+        if isinstance(block[index].body[0], ast.Return | ast.Continue):
+            block[index] = ast.Pass()
+
+    return change
+
+
+def _swap_bool(node: Any) -> None:
+    node.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
+
+
+def _swap_arithmetic(node: Any) -> None:
+    node.op = ARITHMETIC[type(node.op)]()
+
+
+def _undo(node: Any) -> None:
+    node.operand = ast.UnaryOp(op=type(node.op)(), operand=node.operand)
+
+
+def _negate_constant(node: Any) -> None:
+    node.value = not node.value
+
+
+def _increment(node: Any) -> None:
+    node.value += 1
+
+
+def _swap_call(node: Any) -> None:
+    node.func.id = SWAPPED[node.func.id]
+
+
+def _negate_test(node: Any) -> None:
+    node.test = ast.UnaryOp(op=ast.Not(), operand=node.test)
