@@ -84,3 +84,9 @@ $(VENV)/.dev: requirements/dev.txt scripts/link.py | $(VENV)/.base
 	@$(PIP) install --require-hashes --no-deps --requirement requirements/dev.txt
 	@$(BIN)/python scripts/link.py
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.prove: requirements/prove.txt scripts/link.py | $(VENV)/.base
+	@echo "installing what the proofs need into $(VENV) (hash-checked, about a minute)"
+	@$(PIP) install --require-hashes --no-deps --requirement requirements/prove.txt
+	@$(BIN)/python scripts/link.py
+	@touch $@ $(VENV)/.dev $(VENV)/.demo

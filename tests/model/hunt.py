@@ -74,7 +74,7 @@ class Hunt:
         self.seconds[item] = time.monotonic() - began
         self.red += [item.nodeid for report in reports if report.failed]
         for code in codes:
-            if "/services/" in code[0]:
+            if code[0].startswith(str(ROOT)) and not any(part in code[0] for part in ("/tests/", "/site-packages/")):
                 self.entered.setdefault(code, []).append(item)
 
     def _hunt(self) -> None:
