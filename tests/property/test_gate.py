@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from libs.common import bus
+from libs.common import scripts
 from libs.common.bus import Closed, Log
 from libs.common.errors import FencedError
 from libs.common.events import Halted, Mode, OrderRejected, Reason, Resumed
@@ -187,19 +187,19 @@ GUARDS = {
     "gate": "{'CLOSED', scope}",
     "fence": "{'FENCED', held[1] or ''}",
     "version": "{'VERSION', held[3] or ''}",
-    "gate set with the halt": "redis.call('HSET', KEYS[6]",
+    "gate set with the halt": "redis.call('HSET', gate",
 }
 """What stands in the line of the script that is the guard."""
 
 
 @pytest.mark.parametrize("guard", GUARDS)
 def test_a_commit_without_the_guard_is_found(guard: str, monkeypatch: pytest.MonkeyPatch):
-    shipped = bus._script("commit")
+    shipped = scripts.source("commit")
     lost = [line for line in shipped.splitlines() if GUARDS[guard] in line]
     assert len(lost) == 1, "the guard is not where this test looks for it"
     without = shipped.replace(lost[0], "")
-    script = bus._script
-    monkeypatch.setattr(bus, "_script", lambda name: without if name == "commit" else script(name))
+    script = scripts.source
+    monkeypatch.setattr(scripts, "source", lambda name: without if name == "commit" else script(name))
     quick = settings(
         max_examples=200, stateful_step_count=20, deadline=None, database=None, derandomize=True,
         phases=(Phase.generate,), suppress_health_check=list(HealthCheck),
