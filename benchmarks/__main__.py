@@ -159,12 +159,21 @@ def recovery(scale: Scale) -> Iterator[Row]:
 def simulator(scale: Scale) -> Iterator[Row]:
     from benchmarks import simulator as s
 
+    laps = [(s.orders_a_second(), s.orders_a_second(bare=True)) for _ in range(scale.rounds)]
+    ours, best = sorted(laps, key=lambda lap: lap[1].a_second / lap[0].a_second)[len(laps) // 2]
     yield Row(
-        "simulator: orders/s created or cancelled over REST, 16 connections",
-        f"{s.orders_a_second():,.0f}",
-        goal="≥ 3,000",
+        "simulator: orders/s created or cancelled over REST, 16 connections; limit: a web server that says OK",
+        f"{ours.a_second:,.0f} ({ours.cpu_us:.0f} µs of CPU each)",
+        f"{best.a_second:,.0f} ({best.cpu_us:.0f} µs)",
+        f"{best.a_second / ours.a_second:.2f} x",
+        "≥ 3,000",
     )
-    yield Row("simulator: WebSocket messages/s out, 20 clients", f"{s.messages_a_second():,.0f}", goal="≥ 20,000")
+    sent = s.messages_a_second()
+    yield Row(
+        "simulator: WebSocket messages/s out, 100 clients",
+        f"{sent.a_second:,.0f} ({sent.cpu_us:.0f} µs of CPU each)",
+        goal="≥ 20,000",
+    )
 
 
 PARTS: dict[str, Callable[[Scale], Iterator[Row]]] = {

@@ -10,13 +10,17 @@ import contextlib
 import hashlib
 import hmac
 import json
+import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+import uvicorn
 import uvloop
 
 from benchmarks.server import ROOT
@@ -27,30 +31,44 @@ KEY, SECRET = "sim", "sim-secret"
 TOPICS = ("orderbook.50.BTCUSDT", "publicTrade.BTCUSDT", "tickers.BTCUSDT", "orderbook.50.ETHUSDT", "publicTrade.ETHUSDT", "tickers.ETHUSDT")  # fmt: skip
 
 
+class Rate(NamedTuple):
+    """How many a second, and the simulator's own CPU time for each: what the clients take of the machine is not its doing."""
+
+    a_second: float
+    cpu_us: float
+
+
 @contextlib.contextmanager
-def exchange(speed: int) -> Iterator[str]:
-    """Yields the url of a simulator in a process of its own."""
+def exchange(speed: int) -> Iterator[tuple[str, int]]:
+    """Yields the url and pid of a simulator in a process of its own; speed 0: of a web server that says OK to everything."""
     command = [sys.executable, "-m", "benchmarks.simulator", str(speed)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
-        yield str(json.loads(process.stderr.readline())["url"])
+        yield str(json.loads(process.stderr.readline())["url"]), process.pid
     finally:
         process.kill()
         process.wait()
 
 
-def orders_a_second(seconds: float = 4.0, clients: int = 16) -> float:
-    """Limit orders that rest, created and acknowledged, each signed, one after the other on every connection."""
-    with exchange(1) as url:
-        return uvloop.run(_orders(url, seconds, clients))
+def cpu_s(pid: int) -> float:
+    """CPU seconds a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def _orders(url: str, seconds: float, clients: int) -> float:
+def orders_a_second(seconds: float = 4.0, clients: int = 16, bare: bool = False) -> Rate:
+    """Limit orders that rest, created and acknowledged, each signed, one after the other on every connection; `bare`: told
+    to a web server without an exchange."""
+    with exchange(0 if bare else 1) as (url, pid):
+        return uvloop.run(_orders(url, pid, seconds, clients))
+
+
+async def _orders(url: str, pid: int, seconds: float, clients: int) -> Rate:
     await _priced(url)
-    until = time.perf_counter() + seconds
-    counts = await asyncio.gather(*(_trader(url, i, until) for i in range(clients)))
-    return sum(counts) / seconds
+    until, before_s = time.perf_counter() + seconds, cpu_s(pid)
+    count = sum(await asyncio.gather(*(_trader(url, i, until) for i in range(clients))))
+    return Rate(count / seconds, (cpu_s(pid) - before_s) / count * 1e6)
 
 
 async def _priced(url: str) -> None:
@@ -142,23 +160,47 @@ class _Counter(asyncio.Protocol):
         self.rest = data[at:]
 
 
-def messages_a_second(seconds: float = 4.0, clients: int = 20, speed: int = 200) -> float:
-    """Market data frames received by all clients together, each subscribed to everything, of a tape played fast."""
-    with exchange(speed) as url:
-        return uvloop.run(_listen(url, seconds, clients))
+def messages_a_second(seconds: float = 4.0, clients: int = 100, speed: int = 200) -> Rate:
+    """Market data frames received by all clients together, each subscribed to everything, of a tape played fast.
+
+    The feeds push some 450 messages a second to each client, whatever the tape: with few clients that is what is measured.
+    """
+    with exchange(speed) as (url, pid):
+        return uvloop.run(_listen(url, pid, seconds, clients))
 
 
-async def _listen(url: str, seconds: float, clients: int) -> float:
+async def _listen(url: str, pid: int, seconds: float, clients: int) -> Rate:
     place, loop = urlsplit(url), asyncio.get_running_loop()
     made = [await loop.create_connection(_Counter, place.hostname, place.port) for _ in range(clients)]
     counters = [protocol for _, protocol in made]
     await asyncio.sleep(1.0)  # the snapshots are out
-    before = sum(counter.messages for counter in counters)
+    before, before_s = sum(counter.messages for counter in counters), cpu_s(pid)
     await asyncio.sleep(seconds)
-    return (sum(counter.messages for counter in counters) - before) / seconds
+    count = sum(counter.messages for counter in counters) - before
+    return Rate(count / seconds, (cpu_s(pid) - before_s) / count * 1e6)
+
+
+async def _bare(scope: Any, receive: Any, send: Any) -> None:
+    """The least a server can do with an order: take it and answer as long as the exchange does."""
+    while (await receive()).get("more_body"):
+        pass
+    body = b'{"retCode":0,"retMsg":"OK","result":{"orderId":"00000000-0000-0000-0000-000000000000"},"retExtInfo":{},"time":1}'
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _serve_bare() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    sys.stderr.write(json.dumps({"url": f"http://127.0.0.1:{listener.getsockname()[1]}"}) + "\n")
+    sys.stderr.flush()
+    await uvicorn.Server(uvicorn.Config(_bare, interface="asgi3", lifespan="off", access_log=False, log_level="warning")).serve([listener])  # fmt: skip
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "0":
+        uvloop.run(_serve_bare())
+        raise SystemExit
     config = SimConfig(rate_factor=1_000_000, latency_in_ms=(0, 1), latency_out_ms=(0, 1))
     exchange_, _ = build(["synthetic:seed=7"], None, None, 7, int(sys.argv[1]), config)
     uvloop.run(serve(exchange_, None, "127.0.0.1", 0))

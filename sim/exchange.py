@@ -98,6 +98,12 @@ class Exchange:
         """Exchange time in ns, as the exchange tells it."""
         return self.venue.now + self.faults.skew_ns(self.venue.now)
 
+    @property
+    def due_at(self) -> int | None:
+        """When the next request reaches the engine or the next reply or message leaves, unless something comes between."""
+        heads = [heap[0][0] for heap in (self._incoming, self._outgoing) if heap]
+        return min(heads) if heads else None
+
     def submit(self, request: WireRequest, at: int | None = None) -> int:
         """A request arrived (`at` ns, default now); gives the token of its reply."""
         self._tokens += 1

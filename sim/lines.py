@@ -6,11 +6,21 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame, Opcode
 
 from sim.faults import Cut, HalfOpen
 from sim.injector import Active
 
 EXTENSION = "sim.line"
+
+
+MOST_WAITING = 32 << 20
+"""Bytes a client may lag behind before it is dropped: an exchange waits for nobody."""
+
+
+def encoded(text: str) -> bytes:
+    """A text message as it is on the wire: the same bytes for everybody, nothing being masked or compressed."""
+    return Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
 
 
 class Line(WebSocketsSansIOProtocol):
@@ -29,6 +39,14 @@ class Line(WebSocketsSansIOProtocol):
         if not self.dead:
             super().data_received(data)
 
+    def write(self, data: bytes, patient: bool = False) -> None:
+        """Send encoded messages. A client that lags too far behind is cut off, unless we are `patient` with it."""
+        if self.dead or self.close_sent or self.disconnected or self.transport.is_closing():
+            return
+        self.transport.write(data)
+        if not patient and self.transport.get_write_buffer_size() > MOST_WAITING:
+            self.cut()
+
     def cut(self) -> None:
         """Reset, as a network does it: no close frame."""
         self.transport.abort()
@@ -43,7 +61,7 @@ class Holder(Protocol):
     kind: str
     conn_id: str
     account: str
-    line: Line | None
+    line: Line
 
 
 def strike(active: Active, holders: Iterable[Holder], at: int) -> None:
@@ -51,7 +69,7 @@ def strike(active: Active, holders: Iterable[Holder], at: int) -> None:
     fault = active.fault
     wanted = fault.line if isinstance(fault, Cut) else ""
     for holder in list(holders):
-        if holder.line is None or wanted not in ("", holder.kind) or holder.line.dead:
+        if wanted not in ("", holder.kind) or holder.line.dead:
             continue
         if not holder.account.startswith(fault.match.account) or not active.strikes(at, holder.conn_id):
             continue

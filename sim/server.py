@@ -23,13 +23,13 @@ import uvicorn
 
 from libs.common.errors import UsageError
 from libs.common.values import SPOT_SUFFIX
+from sim.control import NO_ROUTE, control
 from sim.exchange import PRIVATE_TOPICS, Exchange
-from sim.faults import read
-from sim.lines import EXTENSION, Line, strike
+from sim.lines import EXTENSION, Line, encoded, strike
 from sim.rates import Addresses
 from sim.sessions import ACK_S, Batch, Receive, Send, Sessions
 from sim.store import Store
-from sim.wiretypes import Frame, Outbox, WireReply, WireRequest
+from sim.wiretypes import Outbox, WireReply, WireRequest
 
 WS_PATHS = {
     "/v5/public/linear": "public",
@@ -41,9 +41,10 @@ WS_PATHS = {
 LOCKSTEP_ID = re.compile(r"([a-z][a-z0-9_]*)-(\d+)")
 REMEMBERED = 10_000
 """Replies of lockstep requests that can be asked for again."""
-NO_ROUTE = {"error": "no such route of the simulator"}
 TICK_S = 0.01
 """How often a realtime exchange advances."""
+LEAST_S = 0.001
+"""It takes together what is due within so much."""
 
 
 class _Uvicorn(uvicorn.Server):
@@ -70,12 +71,14 @@ class SimServer:
         self.on_requests: Callable[[int], Awaitable[None]] | None = None
         """Awaited with the number of lockstep requests just queued; once a request id."""
         self._store, self._control = store, control
-        self._sessions = Sessions(exchange, self._ask, 0.0 if lockstep else ACK_S)
+        self.sessions = Sessions(exchange, self._ask, 0.0 if lockstep else ACK_S)
         config = exchange.config
         self._addresses = Addresses(0 if lockstep else config.address_limit * config.rate_factor)
         self._waiting: dict[int, asyncio.Future[WireReply]] = {}
         self._asked: OrderedDict[str, asyncio.Future[WireReply]] = OrderedDict()
         self._computed = Outbox([], [])
+        self._due = asyncio.Event()
+        self._wakes_at = 0.0
         self._uvicorn: _Uvicorn | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -119,17 +122,35 @@ class SimServer:
             task.result()
 
     async def _play(self) -> None:
-        """Realtime: the exchange follows the wall clock."""
+        """Realtime: the exchange follows the wall clock; in steps, but a request or reply that is due does not wait for one."""
+        loop = asyncio.get_running_loop()
         while True:
-            topics = {topic for session in self._sessions.live for topic in session.topics}
-            self.exchange.listening = frozenset(topics.intersection(PRIVATE_TOPICS))
+            self.exchange.listening = frozenset(self.sessions.listeners).intersection(PRIVATE_TOPICS)
             self.exchange.advance(time.time_ns())
             self._save()
             self._release(self.exchange.collect())
-            struck, self.exchange.mishaps.struck = self.exchange.mishaps.struck, []
-            for active in struck:
-                strike(active, self._sessions.live, self.exchange.now)
-            await asyncio.sleep(TICK_S)
+            self._strike()
+            self._wakes_at = loop.time() + TICK_S
+            timer = loop.call_at(self._wakes_at, self._due.set)
+            self._hasten()
+            await self._due.wait()
+            self._due.clear()
+            timer.cancel()
+
+    def _hasten(self) -> None:
+        """Wake up in time for what is due next."""
+        due_at = self.exchange.due_at
+        loop = asyncio.get_running_loop()
+        if due_at is not None:
+            wakes_at = loop.time() + max(LEAST_S, (due_at - time.time_ns()) / 1e9)
+            if wakes_at < self._wakes_at:
+                self._wakes_at = wakes_at
+                loop.call_at(wakes_at, self._due.set)
+
+    def _strike(self) -> None:
+        struck, self.exchange.mishaps.struck = self.exchange.mishaps.struck, []
+        for active in struck:
+            strike(active, self.sessions.live, self.exchange.venue.now)
 
     def _save(self) -> None:
         if self._store is not None:
@@ -141,11 +162,11 @@ class SimServer:
         """Until each of these clients has subscribed to `sim.instant.<name>.<cursor>` and is connected."""
 
         def there() -> bool:
-            clients = self._sessions.clients
+            clients = self.sessions.clients
             return all(name in clients and clients[name].session is not None for name in names)
 
-        async with self._sessions.changed:
-            await self._sessions.changed.wait_for(there)
+        async with self.sessions.changed:
+            await self.sessions.changed.wait_for(there)
 
     def compute(self, at_ns: int, number: int) -> set[str]:
         """Play the window that ends at `at_ns`; gives the names of the clients with a non-empty batch. Sends nothing."""
@@ -153,7 +174,7 @@ class SimServer:
         self._save()
         outbox = self._computed = self.exchange.collect()
         names = set()
-        for client in self._sessions.clients.values():
+        for client in self.sessions.clients.values():
             wanted = [frame for frame in outbox.frames if client.wants(frame.topic, frame.account)]
             spot = [frame.text for frame in wanted if frame.topic.endswith(SPOT_SUFFIX)]
             frames = [frame.text for frame in wanted if not frame.topic.endswith(SPOT_SUFFIX)] + spot
@@ -166,7 +187,7 @@ class SimServer:
     async def deliver(self) -> None:
         """Send what the last `compute` made: frames and markers, then the replies."""
         outbox, self._computed = self._computed, Outbox([], [])
-        for client in self._sessions.clients.values():
+        for client in self.sessions.clients.values():
             if client.batch is not None and not client.batch.delivered:
                 client.batch.delivered = True
                 client.send_batch()
@@ -181,11 +202,20 @@ class SimServer:
 
     def _release(self, outbox: Outbox) -> None:
         """Frames to the sessions that are not lockstep clients, replies to whoever waits for them."""
-        sessions = [session for session in self._sessions.live if session.client is None and session.topics]
-        for session in sessions:
-            for frame in outbox.frames:
-                if session.wants(frame.topic, frame.account):
-                    session.push(_text(frame, session.renamed))
+        listeners = self.sessions.listeners if outbox.frames else {}
+        batches: dict[Line, list[bytes]] = {}
+        for frame in outbox.frames:
+            sessions = listeners.get(frame.topic)
+            if not sessions:
+                continue
+            data = encoded(frame.text)
+            for session in sessions:
+                if not frame.account:
+                    batches.setdefault(session.line, []).append(data)
+                elif frame.account == session.account:
+                    batches.setdefault(session.line, []).append(encoded(session.renamed(frame.topic, frame.text)))
+        for line, batch in batches.items():
+            line.write(b"".join(batch))
         for reply in outbox.replies:
             future = self._waiting.pop(reply.token, None)
             if future is not None and not future.done():
@@ -199,7 +229,7 @@ class SimServer:
             if kind is None:
                 await send({"type": "websocket.close", "code": 1008})
                 return
-            await self._sessions.serve(kind, _address(scope), receive, send, scope["extensions"].get(EXTENSION))
+            await self.sessions.serve(kind, _address(scope), receive, send, scope["extensions"][EXTENSION])
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
 
@@ -214,7 +244,7 @@ class SimServer:
                 break
         method, path = scope["method"], scope["path"]
         if path.startswith("/sim/"):
-            await self._own(path, method, body, scope["client"], send)
+            await self._own(path, method, body, _address(scope), send)
             return
         address = _address(scope)
         if not self._addresses.admits(address, time.time_ns() // 1_000_000):
@@ -254,6 +284,7 @@ class SimServer:
             self._save()
         else:
             self._waiting[self.exchange.submit(request, time.time_ns())] = future
+            self._hasten()
         return future
 
     async def _lockstep_reply(self, request: WireRequest) -> WireReply:
@@ -269,42 +300,17 @@ class SimServer:
         # Shielded: the caller may be killed and ask again.
         return await asyncio.shield(future)
 
-    async def _own(self, path: str, method: str, body: bytes, client: tuple[str, int] | None, send: Send) -> None:
+    async def _own(self, path: str, method: str, body: bytes, client: str, send: Send) -> None:
         """The simulator's own routes; nobody but this machine may use them."""
-        here = client is None or ipaddress.ip_address(client[0]).is_loopback
-        status, answer = self._controlled(path, method, body) if self._control and here else (404, NO_ROUTE)
+        here = self._control and (not client or ipaddress.ip_address(client).is_loopback)
+        status, answer = control(self.exchange, method, path, body, self.lockstep) if here else NO_ROUTE
+        self._save()
         await _respond(send, status, "application/json", msgspec.json.encode(answer), {})
-
-    def _controlled(self, path: str, method: str, body: bytes) -> tuple[int, dict[str, Any]]:
-        exchange = self.exchange
-        if (method, path) == ("GET", "/sim/state"):
-            return 200, exchange.summary()
-        if (method, path) == ("POST", "/sim/do"):
-            try:
-                done = exchange.operate(msgspec.json.decode(body, type=dict[str, Any]))
-            except (msgspec.DecodeError, UsageError) as error:
-                return 400, {"error": str(error)}
-            self._save()
-            return 200, done
-        if path != "/sim/faults" or method not in ("GET", "POST", "DELETE"):
-            return 404, NO_ROUTE
-        if method == "POST":
-            try:
-                exchange.faults.load(read(body, tape=self.lockstep), exchange.venue.now)
-            except UsageError as error:
-                return 400, {"error": str(error)}
-        elif method == "DELETE":
-            exchange.faults.clear()
-        return 200, exchange.faults.status(exchange.venue.now)
 
 
 def _address(scope: Any) -> str:
     """Where a connection comes from."""
     return str(scope["client"][0]) if scope.get("client") else ""
-
-
-def _text(frame: Frame, renamed: Callable[[str, str], str]) -> str:
-    return renamed(frame.topic, frame.text) if frame.topic in PRIVATE_TOPICS else frame.text
 
 
 async def _respond(send: Send, status: int, kind: str, body: bytes, extra: dict[str, str]) -> None:

@@ -6,7 +6,6 @@ Lockstep clients get nothing but batches: the frames of an instant, then its mar
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ from libs.common.values import SPOT_SUFFIX
 from sim.chance import identifier
 from sim.dcpapi import TOPICS as DCP_TOPICS
 from sim.exchange import PRIVATE_TOPICS, Exchange
-from sim.lines import Line
+from sim.lines import Line, encoded
 from sim.market import NS_PER_MS
 from sim.tradesocket import TradeSocket, auth_args
 from sim.wiretypes import RefusalError, WireReply, WireRequest
@@ -30,9 +29,6 @@ ACK_S = 0.003
 SPOT_MARK = "sim.spot."
 MOST_SPOT_ARGS = 10
 """Topics of one subscribe request on the spot stream."""
-MOST_WAITING = 20_000
-"""Frames a session may lag behind before it is dropped."""
-
 _DECODE = msgspec.json.Decoder(dict[str, Any]).decode
 _ENCODE = msgspec.json.Encoder().encode
 
@@ -77,9 +73,9 @@ class Client:
 
 
 class Session:
-    """One connection; frames wait in a queue that a task of its own drains, so that nobody slows the exchange."""
+    """One connection."""
 
-    def __init__(self, kind: str, number: int, address: str, send: Send, line: Line | None = None) -> None:
+    def __init__(self, kind: str, number: int, address: str, line: Line) -> None:
         self.kind, self.address = kind, address
         self.conn_id = identifier("connection", kind, number)
         self.trade: TradeSocket | None = None
@@ -88,36 +84,17 @@ class Session:
         """Uncategorised topic -> the name it was subscribed by."""
         self.client: Client | None = None
         self.line = line
-        self._send = send
-        self._waiting: deque[str] = deque()
-        self._filled = asyncio.Event()
-        self.lost = False
 
     def wants(self, topic: str, account: str) -> bool:
         return topic in self.topics and account in ("", self.account)
 
     def push(self, text: str) -> None:
-        if self.line is not None and self.line.dead:
-            return
-        self._waiting.append(text)
-        self._filled.set()
-        if len(self._waiting) > MOST_WAITING and self.client is None:
-            self.lost = True
+        self.line.write(encoded(text), patient=self.client is not None)
 
     def renamed(self, topic: str, text: str) -> str:
         """A private frame under the name it was subscribed by (`order.linear`)."""
         name = self.topics[topic]
         return text if name == topic else text.replace(f'"topic":"{topic}"', f'"topic":"{name}"', 1)
-
-    async def drain(self) -> None:
-        """Send what waits, until cancelled or dropped."""
-        while not self.lost:
-            while self._waiting:
-                await self._send({"type": "websocket.send", "text": self._waiting.popleft()})
-            self._filled.clear()
-            if not self._waiting:
-                await self._filled.wait()
-        await self._send({"type": "websocket.close", "code": 1013})
 
 
 class Sessions:
@@ -129,30 +106,40 @@ class Sessions:
         self.clients: dict[str, Client] = {}
         self.changed = asyncio.Condition()
         self._count = 0
+        self._listeners: dict[str, list[Session]] | None = None
 
-    async def serve(self, kind: str, address: str, receive: Receive, send: Send, line: Line | None = None) -> None:
+    @property
+    def listeners(self) -> dict[str, list[Session]]:
+        """Who is sent the messages of a topic; lockstep clients, who get batches, apart."""
+        if self._listeners is None:
+            found = self._listeners = {}
+            for session in self.live:
+                if session.client is None:
+                    for topic in session.topics:
+                        found.setdefault(topic, []).append(session)
+        return self._listeners
+
+    async def serve(self, kind: str, address: str, receive: Receive, send: Send, line: Line) -> None:
         """One connection from accept to disconnect."""
         await receive()
         await send({"type": "websocket.accept"})
         self._count += 1
-        session = Session(kind, self._count, address, send, line)
+        session = Session(kind, self._count, address, line)
         if kind == "trade":
             factor = self._exchange.config.rate_factor
             session.trade = TradeSocket(session.conn_id, address, self._exchange.gateway.keys, factor)
         self.live.add(session)
-        writer = asyncio.create_task(session.drain())
         try:
             while (message := await receive())["type"] == "websocket.receive":
                 await self._operate(
                     session, message.get("text") or (message.get("bytes") or b"").decode("utf-8", "replace")
                 )
         finally:
-            writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
             self._leave(session)
 
     def _leave(self, session: Session) -> None:
         self.live.discard(session)
+        self._listeners = None
         if session.client is not None:
             if session.client.session is session:
                 session.client.session = None
@@ -232,6 +219,7 @@ class Sessions:
         if session.kind == "public":
             request.setdefault("req_id", "")
         session.push(_answer(session, request, op, True, ""))
+        self._listeners = None
         if op == "unsubscribe":
             for topic in topics:
                 if session.topics.pop(_inner(session, topic), None) is not None:
@@ -288,6 +276,7 @@ class Sessions:
         _, _, name, cursor = marker.split(".")
         client = self.clients.setdefault(name, Client(name))
         client.session, session.client = session, client
+        self._listeners = None
         client.topics.update(session.topics)
         client.account = session.account or client.account
         if client.batch is not None and int(cursor) < client.batch.number:

@@ -103,11 +103,22 @@ class Trader:
 
     def private(self, *topics: str) -> Stream:
         """An authenticated socket that has subscribed."""
-        stream = Stream(f"{self.url.replace('http', 'ws')}/v5/private")
+        stream = self._authenticated("/v5/private")
+        assert stream.seen[-1]["success"]
+        return stream.subscribe(*topics or ("order", "execution", "position", "wallet"))
+
+    def trade(self) -> Stream:
+        """An authenticated socket for orders."""
+        stream = self._authenticated("/v5/trade")
+        assert stream.seen[-1]["retCode"] == 0
+        return stream
+
+    def _authenticated(self, path: str) -> Stream:
+        stream = Stream(f"{self.url.replace('http', 'ws')}{path}")
         expires = time.time_ns() // 1_000_000 + 20_000
         stream.say(op="auth", args=[self.key, expires, sign(f"GET/realtime{expires}", self.secret)])
-        assert stream.until(lambda m: m.get("op") == "auth")["success"]
-        return stream.subscribe(*topics or ("order", "execution", "position", "wallet"))
+        stream.until(lambda m: m.get("op") == "auth")
+        return stream
 
     def public(self, *topics: str) -> Stream:
         return Stream(f"{self.url.replace('http', 'ws')}/v5/public/linear").subscribe(*topics)

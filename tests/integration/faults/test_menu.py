@@ -15,7 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosedError
 
 from sim.faults import MENU
-from tests.simclient import BTC, CREATE, Simulator, Trader
+from tests.simclient import BTC, CREATE, Simulator, Stream, Trader
 from tests.waiting import eventually
 
 HOUR_MS = 3_600_000
@@ -39,7 +39,7 @@ def trader(simulator: Simulator) -> Iterator[Trader]:
 @pytest.fixture
 def link(request: pytest.FixtureRequest) -> str:
     """An orderLinkId of the test's own."""
-    return re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_"))[:40].strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_"))[:36].strip("-")
 
 
 def is_order(link: str) -> dict[str, str]:
@@ -212,7 +212,7 @@ def test_cut_resets_connections(trader: Trader) -> None:
 def test_cut_again_and_again(trader: Trader) -> None:
     trader.faults({"kind": "cut", "every_ms": 100, "count": 3})
     for _ in range(3):
-        with trader.public("tickers.BTCUSDT") as stream, pytest.raises(ConnectionClosedError):
+        with pytest.raises(ConnectionClosedError), trader.public("tickers.BTCUSDT") as stream:
             stream.until(lambda m: False)
     assert trader.injected()["cut"] >= 3
 
@@ -331,3 +331,38 @@ def test_faults_of_a_file_are_on_from_the_start(tmp_path: Path) -> None:
     with Simulator("--faults", str(file)) as simulator:
         assert httpx.get(f"{simulator.url}/v5/market/time", trust_env=False).status_code == 403
         assert httpx.get(f"{simulator.url}/sim/faults", trust_env=False).json()["injected"]["ban"] == 1
+
+
+def trade_create(stream: Stream, link: str) -> None:
+    order = {"category": "linear", "symbol": BTC, "side": "Buy", "orderType": "Market", "qty": "0.01", "orderLinkId": link}  # fmt: skip
+    header = {"X-BAPI-TIMESTAMP": str(time.time_ns() // 1_000_000)}
+    stream.say(reqId=link[-36:], header=header, op="order.create", args=[order])
+
+
+def test_the_trade_socket_has_the_same_faults(trader: Trader, link: str) -> None:
+    create = {"match": {"path": CREATE, "orderLinkId": link}}
+    with trader.trade() as stream:
+        trader.faults({"kind": "ambiguous", "answer": "timeout", **create})
+        trade_create(stream, f"{link}-1")
+        assert eventually(lambda: trader.orders(f"{link}-1"))[0]["orderStatus"] == "Filled"
+        for number, (code, told) in enumerate({10019: 10019, 10006: 10006, 503: 10016, 429: 10429}.items(), 2):
+            trader.faults({"kind": "refuse", "code": code, **create})
+            trade_create(stream, f"{link}-{number}")
+            assert stream.until(lambda m, name=f"{link}-{number}": m["reqId"] == name[-36:])["retCode"] == told
+            assert not trader.orders(f"{link}-{number}")
+        trader.faults({"kind": "ban", "for_ms": 60_000})
+        trade_create(stream, f"{link}-9")
+        assert stream.until(lambda m: m["reqId"] == f"{link}-9"[-36:])["retCode"] == 0, (
+            "a banned address keeps its sockets"
+        )
+        assert not [m for m in stream.seen if m.get("reqId") == f"{link}-1"[-36:]], "an answer that never comes"
+
+
+def test_restart_answers_10019_on_the_trade_socket(trader: Trader, link: str) -> None:
+    trader.faults(
+        {"kind": "restart", "for_ms": 60_000, "match": {"account": "nobody"}}, {"kind": "restart", "for_ms": 60_000}
+    )
+    with trader.trade() as stream:
+        trade_create(stream, link)
+        assert stream.until(lambda m: m["reqId"] == link[-36:])["retCode"] == 10019
+    assert not trader.orders(link)
