@@ -23,7 +23,7 @@ from libs.bybit import rest
 from libs.bybit.sign import Key, rest_headers
 from libs.common import seal
 from libs.common.appender import append
-from libs.common.events import InstrumentDefined, OrderIntent, Purpose, TimeInForce
+from libs.common.events import CancelIntent, Event, InstrumentDefined, OrderIntent, Purpose, TimeInForce
 from libs.common.streams import gate_key
 from libs.common.values import Side
 from libs.common.wire import Wire
@@ -194,12 +194,12 @@ class Rig:
             found.append({"type": values[b"type"].decode(), **json.loads(values[b"data"])})
         return found
 
-    def approve(self, *, resting: bool, qty: str = "0.010") -> str:
+    def approve(self, *, resting: bool, qty: str = "0.010", link_id: str = "") -> str:
         """A sealed entry: one that rests 1 % below the market, or one that fills at once; with an attached stop."""
         self._count += 1
         last = Decimal(self.account_view()["markets"][SYMBOL]["last"])
         price = (last * (Decimal("0.99") if resting else Decimal("1.005")) / TICK).to_integral_value() * TICK
-        link_id = f"tg-{self._count:032x}"
+        link_id = link_id or f"tg-{self._count:032x}"
         intent = OrderIntent(
             order_link_id=link_id, strategy="trend", symbol=SYMBOL, side=Side.BUY, qty=Decimal(qty), price=price,
             time_in_force=TimeInForce.GTC if resting else TimeInForce.IOC, reduce_only=False, purpose=Purpose.ENTRY,
@@ -207,14 +207,21 @@ class Rig:
             stop_distance=(last / 20).quantize(TICK),
         )  # fmt: skip
 
+        self._write_as_risk(seal.sign(self._private, intent), link_id)
+        return link_id
+
+    def withdraw(self, link_id: str) -> None:
+        """Have an order cancelled."""
+        self._write_as_risk(CancelIntent(order_link_id=link_id, symbol=SYMBOL, reason="test"), f"{link_id}-cancel")
+
+    def _write_as_risk(self, event: Event, nonce: str) -> None:
         async def write() -> None:
             wire = Wire(self.bus.url)
             await wire.ready()
-            await append(wire, BOOK, "risk", seal.sign(self._private, intent), link_id, time.time_ns())
+            await append(wire, BOOK, "risk", event, nonce, time.time_ns())
             wire.abort()
 
         self._run.run(write())
-        return link_id
 
     # --- the exchange -------------------------------------------------------------------------------------------------
 
