@@ -18,7 +18,7 @@ REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LIMITS_COVERED := $(foreach module,limits standing verdict sizing kernel modes hedges limitfile commands,--cov=services.risk.$(module)) --cov-branch --cov-fail-under=100 \
   --cov-report=term-missing:skip-covered
 
-.PHONY: help setup demo test test-all check format bench images lock docs clean
+.PHONY: help setup demo test test-all check format bench soak images lock docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -49,6 +49,9 @@ format: $(VENV)/.dev  ## Format the code and mend what lint can mend
 
 bench: $(VENV)/.dev  ## Measure speed and print it beside the limit of the machine
 	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(VENV)/.dev  ## A hundred thousand intents with faults and crashes; prints the table (ARGS="--intents 5000")
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 images:  ## Build the six container images (TAG=dev, SERVICES="risk tools")
 	@for service in $(SERVICES); do \
