@@ -16,7 +16,6 @@ from typing import Any
 
 import msgspec
 
-from libs.common import seal
 from libs.common.batch import Accepted, Answer, News, work
 from libs.common.decider import Request
 from libs.common.events import (
@@ -25,9 +24,7 @@ from libs.common.events import (
     ForeignOrder,
     InstrumentDefined,
     OrderAccepted,
-    OrderIntent,
     OrderSubmitted,
-    Purpose,
     Reconciled,
     TimeInForce,
     VenueMessage,
@@ -35,16 +32,16 @@ from libs.common.events import (
 from libs.common.record import Record, Started, Timer
 from libs.common.restore import encode_snapshot, restore
 from libs.common.stepper import Commit, Input, Local, Stepper
-from libs.common.values import Side
 from services.execution.config import ExecutionConfig
 from services.execution.core import ExecutionCore
-from sim.account import Account, AccountSpec
+from sim.account import AccountSpec
 from sim.config import SimConfig
 from sim.exchange import Exchange
 from sim.faults import read
 from sim.tape import open_tape
 from sim.wiretypes import WireRequest
 from tests.soak import plan
+from tests.soak.desk import ACCOUNT, PUBLIC_KEY, SYMBOLS, entry, exit_of, listen
 from tests.soak.memlog import MemoryLog
 from tests.soak.tally import Tally
 
@@ -59,10 +56,7 @@ ENTRIES_A_STEP = 2
 ENTRY_CHANCE = 0.3
 """Six intents a second, the most the rate limit leaves for entries."""
 QUIET_MS = 60_000
-ACCOUNT = "sim"
 TOPICS = ("order", "execution", "position", "wallet")
-PRIVATE_KEY, PUBLIC_KEY = seal.generate()
-SYMBOLS = ("BTCUSDT", "ETHUSDT")
 
 
 class Killed(Exception):  # noqa: N818 - not an error of anything: kill -9
@@ -95,7 +89,7 @@ class VirtualRun:
         self.exchange = Exchange(SimConfig(), tape, seed, [spec])
         self.exchange.faults.load(read(plan.faults_document(seed)), self.exchange.now)
         self.tally = Tally(intents)
-        self._listen(self.exchange.desk.accounts[ACCOUNT])
+        listen(self.exchange.desk.accounts[ACCOUNT], self.tally)
         config = ExecutionConfig(seal_keys={"k": PUBLIC_KEY}, symbols=SYMBOLS)
         self._fresh_core = lambda: ExecutionCore(config)
         self.log = MemoryLog("execution")
@@ -115,23 +109,6 @@ class VirtualRun:
         self._boot(fresh=True)
 
     # --- the world ----------------------------------------------------------------------------------------------------
-
-    def _listen(self, account: Account) -> None:
-        """Hear of every order and trade from the exchange's books themselves, not from what it sends."""
-        tally, add = self.tally, account.add
-
-        def placed(order: Any) -> None:
-            tally.placed(order.link_id)
-            add(order)
-
-        class Fills(deque[Any]):
-            def append(self, fill: Any) -> None:
-                if fill.exec_type == "Trade":
-                    tally.traded(fill.exec_id)
-                super().append(fill)
-
-        account.add = placed  # type: ignore[method-assign]
-        account.fills = Fills(maxlen=account.fills.maxlen)
 
     def _define(self) -> None:
         for symbol in SYMBOLS:
@@ -157,22 +134,10 @@ class VirtualRun:
         link = plan.link_id(kind, index)
         if kind.kill:
             self._kill_at[link] = kind.kill
-        symbol = self.dice.choice(SYMBOLS)
-        market = self.exchange.desk.markets[symbol]
-        lots = self.exchange.desk.accounts[ACCOUNT].position(symbol).lots
-        long_enough, short_enough = lots > 300, lots < -300
-        side = Side.SELL if long_enough else Side.BUY if short_enough else self.dice.choice((Side.BUY, Side.SELL))
-        rests = self.dice.random() < 0.25
-        offset = side.sign * (-1 if rests else 1) * self.dice.randrange(1, max(2, market.last // 500))
-        grid = market.instrument.grid
-        intent = OrderIntent(
-            order_link_id=link, strategy="soak", symbol=symbol, side=side, qty=grid.quantity(self.dice.randrange(3, 20)),
-            price=grid.price(market.last + offset), time_in_force=TimeInForce.GTC if rests else TimeInForce.IOC,
-            reduce_only=False, purpose=Purpose.ENTRY, expires_at=self.now + 2_000 * MS, limits_version=1, key_id="k",
-        )  # fmt: skip
-        self._publish("order-intent", seal.sign(PRIVATE_KEY, intent))
-        if rests:
-            heapq.heappush(self._cancels, (self.now + self.dice.randrange(500, 3_000) * MS, link, symbol))
+        intent = entry(self.exchange, self.dice, link, self.now)
+        self._publish("order-intent", intent)
+        if intent.time_in_force is TimeInForce.GTC:
+            heapq.heappush(self._cancels, (self.now + self.dice.randrange(500, 3_000) * MS, link, intent.symbol))
 
     # --- one step of time -----------------------------------------------------------------------------------------------
 
@@ -354,20 +319,9 @@ class VirtualRun:
             self.step()
 
     def _flatten(self) -> None:
-        """Reduce-only, through the market: flat, wallets compare to the last digit in whatever order fills were booked."""
         for symbol in SYMBOLS:
-            market = self.exchange.desk.markets[symbol]
-            lots = self.exchange.desk.accounts[ACCOUNT].position(symbol).lots
-            if not lots:
-                continue
-            side, grid = (Side.SELL if lots > 0 else Side.BUY), market.instrument.grid
-            intent = OrderIntent(
-                order_link_id=f"tg-flat-{self.now // MS}-{symbol}", strategy="soak", symbol=symbol, side=side,
-                qty=grid.quantity(abs(lots)), price=grid.price(market.last + side.sign * (market.last // 100)),
-                time_in_force=TimeInForce.IOC, reduce_only=True, purpose=Purpose.FLATTEN,
-                expires_at=self.now + 2_000 * MS, limits_version=1, key_id="k",
-            )  # fmt: skip
-            self._publish("order-intent", seal.sign(PRIVATE_KEY, intent))
+            if self.exchange.desk.accounts[ACCOUNT].position(symbol).lots:
+                self._publish("order-intent", exit_of(self.exchange, symbol, self.now))
 
     def differences(self) -> list[str]:
         """Where execution's ledger and the exchange's disagree, to the last digit; [] is agreement."""
