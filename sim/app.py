@@ -92,7 +92,7 @@ def run(
     script: Path | None = None,
 ) -> int:
     """Serve until stopped, then 0; raises TapeError or UsageError before anything listens."""
-    chosen = config or SimConfig(unconfirmed_klines=True, spot=True)
+    chosen = config or SimConfig(unconfirmed_klines=True, spot=True, depth=200)
     exchange, store = build(tapes, accounts, state_dir, seed, speed, chosen, script)
     switch_on(exchange, faults)
     uvloop.run(serve(exchange, store, host, port, control))

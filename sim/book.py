@@ -21,10 +21,10 @@ Levels = list[list[int]]
 
 
 class Book:
-    def __init__(self, symbol: str, units: int, seed: int) -> None:
+    def __init__(self, symbol: str, units: int, seed: int, depth: int = DEPTH) -> None:
         chance = Chance(seed, "book", symbol)
         self._sizes = [32 + chance.below(224) for _ in range(256)]
-        self._units = units
+        self._units, self.depth = units, depth
         self._bids: Levels = []
         self._asks: Levels = []
         self._stale = False
@@ -134,7 +134,7 @@ class Book:
         return [[ticks, lots] for ticks, lots in merged.items()]
 
     def _ladder(self, best: int, direction: int) -> Levels:
-        """`DEPTH` levels away from the best; sizes hang on the price, so an unmoved level keeps its size."""
+        """Levels away from the best; sizes hang on the price, so an unmoved level keeps its size."""
         step = max(1, best // 40_000)
         base = max(1, LEVEL_VALUE // (best * self._units))
         thin = 128 * (2 + self._agitation // 50) // 2
@@ -143,7 +143,7 @@ class Book:
         grid = best // step * step
         if direction > 0 or grid == best:
             grid += direction * step
-        for index in range(1, DEPTH):
+        for index in range(1, self.depth):
             if grid < 1:
                 break
             levels.append([grid, max(1, base * (2 + index) * sizes[(grid // step * 37) & 255] // (2 * thin))])

@@ -32,6 +32,8 @@ class SimConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Paper trading on live data: which symbols of the real exchange are traded here."""
     state_dir: str = ""
     """Realtime: where the exchange keeps its state over restarts; empty: nowhere."""
+    depth: int = 8
+    """Levels a side of the book where the tape brings none; `tidegate sim` shows 200."""
     script: str = ""
     """TOML file of operations of the exchange and when they happen on the tape: wicks, deposits, delistings (sim/script.py)."""
     spot: bool = False

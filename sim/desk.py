@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
+from libs.common.values import UNITS_PER_COIN
 from sim import booking, liquidation, matching, stops
 from sim.account import Account
 from sim.book import walk
@@ -40,6 +41,8 @@ class Counters(msgspec.Struct):
     fills: int = 0
     entries: int = 0
     seq: int = 0
+    insurance: int = 1_000_000 * UNITS_PER_COIN
+    """The insurance fund, 1e-8 USDT."""
 
 
 class Desk:
@@ -156,6 +159,7 @@ class Desk:
             return
         if order.reduce_only and not self._fit(account, order, at):
             return
+        self.markets[order.symbol].touch(at)
         for ticks, lots in matching.take(book, order, order.ticks, self._room(order)):
             booking.fill(self, account, order, ticks, lots, False, at)
         if order.leaves and order.tif in ("IOC", "FOK") and len(self._steps.get(order.order_id, ())) > 1:
@@ -251,6 +255,7 @@ class Desk:
         for orders in (self.resting[order.symbol], self.conditional[order.symbol]):
             if order in orders:
                 orders.remove(order)
+        self.markets[order.symbol].touch(order.updated_at)
         self._steps.pop(order.order_id, None)
         self.accounts[order.account].close(order)
         self.touch(order)

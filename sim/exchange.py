@@ -64,10 +64,12 @@ class Exchange:
     ) -> None:
         self.config, self.tape, self.seed = config, tape, seed
         self.incarnation = incarnation or identifier("incarnation", seed)
-        markets = {name: Market(item, seed, tape.native_ms[name]) for name, item in tape.instruments.items()}
+        markets = {
+            name: Market(item, seed, tape.native_ms[name], config.depth) for name, item in tape.instruments.items()
+        }
         twins = twins_of(markets, seed) if config.spot else {}
         self.desk = Desk(markets, self.incarnation, twins)
-        self.venue = Venue(markets, self.desk, _backcast(tape, seed), self.incarnation)
+        self.venue = Venue(markets, self.desk, _backcast(tape, seed), self.incarnation, seed)
         self.venue.now = tape.start_at
         self.venue.order_limit *= config.rate_factor
         specs = list(accounts)

@@ -6,16 +6,30 @@ Frames are written by hand: this is the hot path of every tape run.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from libs.common.values import SPOT, SPOT_SUFFIX
+from sim.bookfeed import BookTopic, shown, wire_topic
 from sim.chance import identifier
 from sim.instruments import amount_text
 from sim.klines import INTERVALS, MINUTE, Candle
 from sim.market import NS_PER_MS, Market
+from sim.orders import Order
 from sim.wiretypes import Frame
 
-DEPTHS = {"1": 1, "50": 50, "200": 200}
+DEPTHS = {"1": 1, "50": 50, "200": 200, "1000": 1000}
 KLINES = ("1", "3", "5", "15", "30", "60", "120", "240", "360", "720", "D")
 SIDES = {1: "Buy", -1: "Sell"}
+TICKER_NS, KLINE_NS, LIQUIDATION_NS, LIMIT_NS = (ms * NS_PER_MS for ms in (100, 1000, 500, 300))
+"""The least time between two messages of a topic."""
+_TOPICS = {
+    "publicTrade": "_trades",
+    "tickers": "_ticker_topic",
+    "allLiquidation": "_liquidation_topic",
+    "priceLimit": "_limit_topic",
+}
+"""Topics without a parameter beside the symbol -> where the feed keeps them."""
+PERPETUAL_ONLY = ("allLiquidation", "priceLimit")
 
 
 def trade_prefix(symbol: str) -> str:
@@ -26,91 +40,115 @@ def trade_prefix(symbol: str) -> str:
 def topic_symbol(topic: str) -> str | None:
     """The symbol of a public topic this exchange knows the kind of, else None."""
     parts = topic.split(".")
-    if len(parts) == 2 and parts[0] in ("publicTrade", "tickers"):
-        return parts[1]
+    if len(parts) == 2 and parts[0] in _TOPICS:
+        return None if parts[0] in PERPETUAL_ONLY and parts[1].endswith(SPOT_SUFFIX) else parts[1]
     known = {"orderbook": DEPTHS, "kline": KLINES}.get(parts[0])
     return parts[2] if len(parts) == 3 and known is not None and parts[1] in known else None
 
 
-def wire_topic(topic: str) -> str:
-    """A topic as clients know it: those of spot markets are told apart by the path they are asked for on."""
-    return topic.removesuffix(SPOT_SUFFIX)
-
-
-class BookTopic:
-    """One orderbook topic: what was published last, to send differences."""
-
-    def __init__(self, topic: str, depth: int) -> None:
-        self.topic, self.depth = topic, depth
-        self.name = wire_topic(topic)
-        self.bids: dict[int, int] | None = None
-        self.asks: dict[int, int] = {}
-        self.u = 0
-        self.ts = 0
-
-
 class Feed:
-    """All public topics of one symbol."""
+    """All public topics of one symbol. `resting`: the orders that wait at the exchange for this symbol."""
 
-    def __init__(self, market: Market) -> None:
-        self.market = market
+    def __init__(self, market: Market, resting: Sequence[Order] = ()) -> None:
+        self.market, self._resting = market, resting
         self._symbol, self._spot = market.instrument.name, market.instrument.category == SPOT
         self._books: dict[str, BookTopic] = {}
-        self._trades = ""
         self._ticker: dict[str, str] | None = None
-        self._ticker_topic = ""
+        self._trades = self._ticker_topic = self._liquidation_topic = self._limit_topic = ""
         self._klines: dict[str, str] = {}
-        self._moved = 0
-        self._seq = 0
+        self._ticker_seen, self._klines_seen = -1, -1
+        self._ticker_due = self._klines_due = self._limit_due = self._liquidation_due = self._moved = 0
         self._direction, self._before = "ZeroPlusTick", 0
         self._trade_id = trade_prefix(market.instrument.symbol)
 
     @property
     def watched(self) -> bool:
-        return bool(self._books or self._trades or self._ticker_topic or self._klines)
+        return bool(
+            self._books
+            or self._trades
+            or self._ticker_topic
+            or self._klines
+            or self._liquidation_topic
+            or self._limit_topic
+        )
 
     def watch(self, topic: str) -> None:
         kind, _, rest = topic.partition(".")
         if kind == "orderbook":
-            depth = rest.partition(".")[0]
-            self._books.setdefault(topic, BookTopic(topic, DEPTHS[depth]))
-        elif kind == "publicTrade":
-            self._trades = topic
-        elif kind == "tickers":
-            self._ticker_topic = topic
-        else:
+            depth = DEPTHS[rest.partition(".")[0]]
+            self._books.setdefault(topic, BookTopic(topic, depth, self.market, self._resting))
+        elif kind == "kline":
             self._klines[rest.partition(".")[0]] = topic
+        else:
+            setattr(self, _TOPICS[kind], topic)
 
     def unwatch(self, topic: str) -> None:
         kind, _, rest = topic.partition(".")
         if kind == "orderbook":
             self._books.pop(topic, None)
-        elif kind == "publicTrade":
-            self._trades = ""
-        elif kind == "tickers":
-            self._ticker_topic, self._ticker = "", None
-        else:
+        elif kind == "kline":
             self._klines.pop(rest.partition(".")[0], None)
+        else:
+            setattr(self, _TOPICS[kind], "")
+            if kind == "tickers":
+                self._ticker = None
 
     def publish(self, at: int, open_klines: bool) -> list[Frame]:
         """The frames of the window that ends at `at`; `open_klines`: unconfirmed candles too (realtime)."""
         market, ts = self.market, at // NS_PER_MS
-        fresh = market.fresh
-        moved = market.last_at != self._moved
-        frames: list[Frame] = []
-        if moved:
-            self._moved = market.last_at
-            self._seq += 1
-            texts = [(book.topic, self._book_text(book, ts)) for book in self._books.values()]
-            frames.extend([Frame(topic, "", text, at) for topic, text in texts if text])
-        if fresh:
+        frames = [frame for book in self._books.values() if (frame := book.publish(at)) is not None]
+        if market.fresh:
             if self._trades:
                 frames.append(Frame(self._trades, "", self._trades_text(ts), at))
-            fresh.clear()
-        if self._ticker_topic and market.last and (moved or self._ticker is None) and (text := self._ticker_text(ts)):
-            frames.append(Frame(self._ticker_topic, "", text, at))
-        frames.extend(self._kline_frames(at, open_klines and moved))
+            market.fresh.clear()
+        if self._ticker_topic and market.last and at >= self._ticker_due and market.changes != self._ticker_seen:
+            self._ticker_seen, self._moved = market.changes, market.last_at
+            if text := self._ticker_text(ts):
+                self._ticker_due = at + TICKER_NS
+                frames.append(Frame(self._ticker_topic, "", text, at))
+        unfinished = open_klines and market.changes != self._klines_seen and at >= self._klines_due
+        if market.closed or (unfinished and self._klines):
+            frames.extend(self._kline_frames(at, unfinished))
+        if market.liquidations or self._limit_topic:
+            frames.extend(self._rare_frames(at))
         return frames
+
+    def rest_u(self) -> int:
+        """The update number that a REST book shows: that of the deepest topic."""
+        deepest = next((book for book in self._books.values() if book.depth == 1000), None)
+        return deepest.u if deepest is not None else self.market.changes + 2
+
+    def shown(self, side: int, depth: int) -> dict[int, int]:
+        """ticks -> lots of the best levels of a side (1: bids)."""
+        return shown(self.market, self._resting, side, depth)
+
+    def _rare_frames(self, at: int) -> list[Frame]:
+        """Liquidations and price limits."""
+        market, ts, frames = self.market, at // NS_PER_MS, []
+        if not self._liquidation_topic:
+            market.liquidations.clear()
+        elif market.liquidations and at >= self._liquidation_due:
+            frames.append(Frame(self._liquidation_topic, "", self._liquidations_text(ts), at))
+            self._liquidation_due = at + LIQUIDATION_NS
+            market.liquidations.clear()
+        if self._limit_topic and market.mark and at >= self._limit_due:
+            buy, sell = (market.instrument.price_text(market.limit(side)) for side in (1, -1))
+            text = (f'{{"topic":"{self._limit_topic}","ts":{ts},"data":{{"symbol":"{self._symbol}",'
+                    f'"buyLmt":"{buy}","sellLmt":"{sell}"}}}}')  # fmt: skip
+            frames.append(Frame(self._limit_topic, "", text, at))
+            self._limit_due = at + LIMIT_NS
+        return frames
+
+    def _liquidations_text(self, ts: int) -> str:
+        instrument = self.market.instrument
+        rows = ",".join(
+            [
+                f'{{"T":{at // NS_PER_MS},"s":"{self._symbol}","S":"{SIDES[side]}",'
+                f'"v":"{instrument.plain_qty(lots)}","p":"{instrument.price_text(ticks)}"}}'
+                for at, side, lots, ticks in self.market.liquidations
+            ]
+        )
+        return f'{{"topic":"{self._liquidation_topic}","type":"snapshot","ts":{ts},"data":[{rows}]}}'
 
     def _kline_frames(self, at: int, unfinished: bool) -> list[Frame]:
         """Confirmed candles of the window; `unfinished`: the open ones too."""
@@ -120,6 +158,7 @@ class Feed:
                 frames.append(Frame(topic, "", self._kline_text(topic, interval, candle, True, ts), at))
         market.closed.clear()
         if unfinished:
+            self._klines_seen, self._klines_due = market.changes, at + KLINE_NS
             for interval, topic in self._klines.items():
                 if (candle_now := market.klines.open.get(interval)) is not None:
                     frames.append(Frame(topic, "", self._kline_text(topic, interval, candle_now, False, ts), at))
@@ -127,44 +166,11 @@ class Feed:
 
     def snapshot(self, topic: str) -> str | None:
         """What a late subscriber is sent first: the topic's state as of the last frame; None before there was one."""
-        if (book := self._books.get(topic)) is not None and book.bids is not None:
-            bids = self._levels(sorted(book.bids.items(), reverse=True))
-            return self._frame_text(book, "snapshot", bids, self._levels(sorted(book.asks.items())))
+        if (book := self._books.get(topic)) is not None:
+            return book.snapshot()
         if topic == self._ticker_topic and self._ticker is not None:
             return self._ticker_frame("snapshot", self._ticker, self._moved // NS_PER_MS)
         return None
-
-    # --- orderbook ---------------------------------------------------------------------------------------------------
-
-    def _book_text(self, book: BookTopic, ts: int) -> str:
-        bids: dict[int, int] = dict(map(tuple, self.market.book.bids[: book.depth]))  # type: ignore[arg-type]
-        asks: dict[int, int] = dict(map(tuple, self.market.book.asks[: book.depth]))  # type: ignore[arg-type]
-        if not bids and not asks:
-            return ""
-        snapshot = book.bids is None or book.depth == 1
-        if snapshot:
-            changed_bids, changed_asks = list(bids.items()), list(asks.items())
-            if bids == book.bids and asks == book.asks:
-                return ""
-        else:
-            changed_bids, changed_asks = _changes(book.bids or {}, bids), _changes(book.asks, asks)
-            if not changed_bids and not changed_asks:
-                return ""
-        book.bids, book.asks, book.ts = bids, asks, ts
-        book.u += 1
-        kind = "snapshot" if snapshot else "delta"
-        return self._frame_text(book, kind, self._levels(changed_bids), self._levels(changed_asks))
-
-    def _frame_text(self, book: BookTopic, kind: str, bids: str, asks: str) -> str:
-        # The first u is above 1: 1 would say that the service restarted.
-        return (
-            f'{{"topic":"{book.name}","type":"{kind}","ts":{book.ts},"data":{{"s":"{self._symbol}",'
-            f'"b":[{bids}],"a":[{asks}],"u":{book.u + 1},"seq":{self._seq}}},"cts":{self._moved // NS_PER_MS}}}'
-        )
-
-    def _levels(self, levels: list[tuple[int, int]]) -> str:
-        price, qty = self.market.instrument.price_text, self.market.instrument.qty_text
-        return ",".join([f'["{price(t)}","{qty(lots) if lots else 0}"]' for t, lots in levels])
 
     # --- trades, tickers, candles ------------------------------------------------------------------------------------
 
@@ -192,8 +198,7 @@ class Feed:
     def best_fields(self) -> dict[str, str]:
         """The best prices: part of the perpetuals' tickers, for spot of the REST row alone."""
         price, qty = self.market.instrument.price_text, self.market.instrument.qty_text
-        bids, asks = self.market.book.bids, self.market.book.asks
-        bid, ask = bids[0] if bids else (0, 0), asks[0] if asks else (0, 0)
+        bid, ask = (next(iter(self.shown(side, 1).items()), (0, 0)) for side in (1, -1))
         return {
             "bid1Price": price(bid[0]) if bid[0] else "",
             "bid1Size": qty(bid[1]),
@@ -220,6 +225,7 @@ class Feed:
         market, instrument = self.market, self.market.instrument
         price, qty = instrument.price_text, instrument.qty_text
         next_ms = market.next_funding_ms(market.last_at)
+        interest = market.open_interest(market.last_at // NS_PER_MS)
         opening = market.opening or market.last
         return {
             "symbol": self._symbol,
@@ -232,8 +238,10 @@ class Feed:
             "prevPrice1h": price(market.hour_ago),
             "markPrice": price(market.mark),
             "indexPrice": price(market.index),
-            "openInterest": "0",
-            "openInterestValue": "0",
+            "openInterest": qty(interest),
+            "openInterestValue": _turnover(interest * market.mark * instrument.units),
+            "singleOpenInterest": qty(interest // 2),
+            "singleOpenInterestValue": _turnover(interest // 2 * market.mark * instrument.units),
             "turnover24h": _turnover(market.turnover),
             "volume24h": qty(market.volume),
             "fundingIntervalHour": str(instrument.rules.funding_interval_min // 60),
@@ -258,7 +266,7 @@ class Feed:
 
     def _ticker_frame(self, kind: str, fields: dict[str, str], ts: int) -> str:
         data = ",".join([f'"{name}":"{value}"' for name, value in fields.items()])
-        return f'{{"topic":"{wire_topic(self._ticker_topic)}","type":"{kind}","data":{{{data}}},"cs":{self._seq},"ts":{ts}}}'
+        return f'{{"topic":"{wire_topic(self._ticker_topic)}","type":"{kind}","data":{{{data}}},"cs":{self.market.changes},"ts":{ts}}}'
 
     def _kline_text(self, topic: str, interval: str, candle: Candle, confirm: bool, ts: int) -> str:
         instrument = self.market.instrument
@@ -281,10 +289,3 @@ def _change(last: int, opening: int) -> str:
 def _turnover(units: int) -> str:
     whole, rest = divmod(units, 100_000_000)
     return f"{whole}.{rest // 10_000:04d}"
-
-
-def _changes(before: dict[int, int], after: dict[int, int]) -> list[tuple[int, int]]:
-    """Levels to send: new or resized ones, and 0 for those that are gone."""
-    changed = [(ticks, lots) for ticks, lots in after.items() if before.get(ticks) != lots]
-    changed.extend((ticks, 0) for ticks in before if ticks not in after)
-    return changed

@@ -7,11 +7,12 @@ from collections import deque
 import msgspec
 
 from libs.common.values import divide_half_even
-from sim.book import Book
+from sim.book import DEPTH, Book
 from sim.chance import digest
 from sim.instruments import RATE_SCALE, Instrument, Rules
 from sim.klines import Candle, Klines
 from sim.prints import BookChange, MarketEvent, Print
+from sim.tiers import Tiers
 
 NS_PER_MS = 1_000_000
 SMOOTH_NS = 2_000_000_000
@@ -21,6 +22,8 @@ _FINE = 1 << 16
 RECENT = 1000
 KEPT_FUNDING = 4
 HOUR_MS = 3_600_000
+INTEREST_VALUE = 50_000_000 * 100_000_000
+"""Of the open interest, 1e-8 USDT."""
 
 
 class MarketState(msgspec.Struct, kw_only=True):
@@ -42,12 +45,13 @@ class MarketState(msgspec.Struct, kw_only=True):
 
 
 class Market:
-    def __init__(self, instrument: Instrument, seed: int, native_ms: int) -> None:
+    def __init__(self, instrument: Instrument, seed: int, native_ms: int, depth: int = DEPTH) -> None:
         self.instrument = instrument
         self.state = MarketState()
+        self.tiers = Tiers(instrument.name)
         self._mark_e8 = self._wick_e8 = 0
         self._seed = seed
-        self.book = Book(instrument.symbol, instrument.units, seed)
+        self.book = Book(instrument.symbol, instrument.units, seed, depth)
         self.last = self.fair = 0
         """Price of the last trade, and what it is on the tape: they differ in a wick."""
         self.last_at = 0
@@ -57,6 +61,10 @@ class Market:
         """Prints since the feed last published."""
         self.closed: list[tuple[str, Candle]] = []
         """Confirmed candles since the feed last published."""
+        self.liquidations: list[tuple[int, int, int, int]] = []
+        """(at, side of the position, lots, bankruptcy ticks) since the feed last published."""
+        self.changes = self.changed_at = 0
+        """How often the book moved, and when last."""
         self.trades = 0
         self.klines = Klines(instrument.units, native_ms, self._on_closed)
         self._index_fine = 0
@@ -66,7 +74,8 @@ class Market:
         self.turnover = 0
         self.opening = 0
         self._hour_ends_ms = 0
-        self._funding = (-1, 0)
+        self._funding = self._interest = (-1, 0)
+        self._interest_lots = 0
         self._quoted_mark = self._quoted_index = 0
         self._quoted_funding: dict[int, int] = {}
 
@@ -111,7 +120,14 @@ class Market:
     def hour_ago(self) -> int:
         return self._hours[-1][1] if self._hours else self.last
 
+    def touch(self, at: int) -> None:
+        """The book is not what it was: an order of an account came, went or took."""
+        self.changes += 1
+        self.changed_at = at
+
     def take(self, event: MarketEvent) -> None:
+        self.changes += 1
+        self.changed_at = event.at
         if isinstance(event, Print):
             self.on_print(event)
         else:
@@ -168,6 +184,19 @@ class Market:
             rate = digest(self._seed, "funding", self.instrument.symbol, stamp_ms) % 40_001 - 10_000
             self._funding = (stamp_ms, rate)
         return self._funding[1]
+
+    def limit(self, side: int) -> int:
+        """Ticks of the highest bid (1) or lowest ask (-1) that is taken."""
+        return self.instrument.ratio_ticks(self.mark, self.instrument.rules.price_limit_ratio_y, side)
+
+    def open_interest(self, at_ms: int) -> int:
+        """Lots held by everybody: about 50 million USDT, seeded, another figure every five minutes."""
+        if not self._interest_lots and self.mark:
+            self._interest_lots = INTEREST_VALUE // (self.mark * self.instrument.units)
+        slot = at_ms // 300_000
+        if self._interest[0] != slot:
+            self._interest = slot, 950 + digest(self._seed, "interest", self.instrument.symbol, slot) % 101
+        return self._interest_lots * self._interest[1] // 1000
 
     def next_funding_ms(self, at: int) -> int:
         interval = self.instrument.rules.funding_interval_min * 60_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from libs.common.values import SPOT
+from sim import statsapi
 from sim.feed import SIDES, trade_prefix
 from sim.instruments import amount_text
 from sim.klines import INTERVALS, MINUTE, Candle
@@ -79,24 +80,26 @@ def tickers(venue: Venue, params: Params) -> dict[str, Any]:
 
 def instruments_info(venue: Venue, params: Params) -> dict[str, Any]:
     category, status = category_of(params), params.get("status")
-    rows = [
-        market.instrument.row(market.state.status, market.state.delivery_ms)
+    found = [
+        market
         for market in venue.markets.values()
         if scoped(params, market.instrument)
         and (market.state.status == (status or "Trading") or (not status and params.get("symbol")))
     ]
-    return {"category": category, "list": rows} | ({} if category == SPOT else {"nextPageCursor": ""})
+    start, limit = number(params, "cursor", 0) if params.get("cursor") else 0, number(params, "limit", 500, 1000)
+    page = found if category == SPOT else found[start : start + limit]
+    rows = [market.instrument.row(market.state.status, market.state.delivery_ms) for market in page]
+    more = str(start + limit) if start + limit < len(found) else ""
+    return {"category": category, "list": rows} | ({} if category == SPOT else {"nextPageCursor": more})
 
 
 def orderbook(venue: Venue, params: Params) -> dict[str, Any]:
     market, limit = market_of(venue.markets, params), number(params, "limit", 25, 1000)
-    price, qty = market.instrument.price_text, market.instrument.qty_text
-    sides = [
-        [[price(ticks), qty(lots)] for ticks, lots in side[:limit]] for side in (market.book.bids, market.book.asks)
-    ]
-    ms, stamp = venue.now // NS_PER_MS, market.last_at // NS_PER_MS
-    return {"s": market.instrument.name, "b": sides[0], "a": sides[1], "ts": ms, "u": market.trades + 2,
-            "seq": market.trades + 1, "cts": stamp}  # fmt: skip
+    price, qty, feed = market.instrument.price_text, market.instrument.qty_text, venue.feeds[market.instrument.symbol]
+    bids, asks = ([[price(t), qty(n)] for t, n in feed.shown(side, limit).items()] for side in (1, -1))
+    ms, stamp = venue.now // NS_PER_MS, market.changed_at // NS_PER_MS
+    return {"s": market.instrument.name, "b": bids, "a": asks, "ts": ms, "u": feed.rest_u(), "seq": market.changes,
+            "cts": stamp}  # fmt: skip
 
 
 def recent_trade(venue: Venue, params: Params) -> dict[str, Any]:
@@ -139,31 +142,13 @@ def funding_history(venue: Venue, params: Params) -> dict[str, Any]:
 
 def price_limit(venue: Venue, params: Params) -> dict[str, Any]:
     market = market_of(venue.markets, params)
-    instrument, ratio = market.instrument, market.instrument.rules.price_limit_ratio_y
+    price = market.instrument.price_text
     return {
-        "symbol": instrument.name,
-        "buyLmt": instrument.price_text(instrument.ratio_ticks(market.mark, ratio, 1)),
-        "sellLmt": instrument.price_text(instrument.ratio_ticks(market.mark, ratio, -1)),
+        "symbol": market.instrument.name,
+        "buyLmt": price(market.limit(1)),
+        "sellLmt": price(market.limit(-1)),
         "ts": str(venue.now // NS_PER_MS),
     }
-
-
-def risk_limit(venue: Venue, params: Params) -> dict[str, Any]:
-    linear(params)
-    rows = [
-        {
-            "id": 1,
-            "symbol": market.instrument.symbol,
-            "riskLimitValue": "2000000",
-            "maintenanceMargin": str(market.instrument.rules.maintenance_rate),
-            "initialMargin": "0.01",
-            "isLowestRisk": 1,
-            "maxLeverage": f"{market.instrument.rules.max_leverage:.2f}",
-            "mmDeduction": "",
-        }
-        for market in chosen(venue, params)
-    ]
-    return {"category": "linear", "list": rows, "nextPageCursor": ""}
 
 
 def system_status(venue: Venue, params: Params) -> dict[str, Any]:
@@ -184,6 +169,6 @@ ROUTES = {
     ("GET", "/v5/market/recent-trade"): recent_trade,
     ("GET", "/v5/market/funding/history"): funding_history,
     ("GET", "/v5/market/price-limit"): price_limit,
-    ("GET", "/v5/market/risk-limit"): risk_limit,
     ("GET", "/v5/system/status"): system_status,
+    **statsapi.ROUTES,
 }

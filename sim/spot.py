@@ -65,6 +65,6 @@ def twins_of(markets: dict[str, Market], seed: int) -> dict[str, Twin]:
     for name, linear in list(markets.items()):
         symbol = symbol_of(name, SPOT)
         instrument = Instrument(symbol, spot_rules(linear.instrument.rules))
-        spot = markets[symbol] = Market(instrument, seed, linear.klines.native_ms)
+        spot = markets[symbol] = Market(instrument, seed, linear.klines.native_ms, linear.book.depth)
         twins[name] = Twin(linear, spot, seed)
     return twins

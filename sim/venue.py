@@ -10,12 +10,14 @@ from sim.state import Window
 
 
 class Venue:
-    def __init__(self, markets: dict[str, Market], desk: Desk, backcast: Backcast, incarnation: str) -> None:
+    def __init__(
+        self, markets: dict[str, Market], desk: Desk, backcast: Backcast, incarnation: str, seed: int = 0
+    ) -> None:
         self.markets = markets
         self.desk = desk
-        self.feeds = {symbol: Feed(market) for symbol, market in markets.items()}
+        self.feeds = {symbol: Feed(market, desk.resting[symbol]) for symbol, market in markets.items()}
         self.backcast = backcast
-        self.incarnation = incarnation
+        self.incarnation, self.seed = incarnation, seed
         self.windows: list[Window] = []
         self.now = 0
         """Exchange time in ns of what is being done."""
