@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +24,19 @@ from libs.bybit.errors import Outcome
 from libs.bybit.exchangeclock import ExchangeClock
 from libs.bybit.keyring import REFUSED_KEY_CODES, KeyRing
 from libs.bybit.limits import IP_SILENCE_MS
-from libs.bybit.lines import GOING_AWAY, MS, TradeLine, keep_up, lost, unsent, watch_pulse
+from libs.bybit.lines import GOING_AWAY, MS, HttpLine, TradeLine, keep_up, lost, unsent, watch_pulse
 from libs.bybit.lockstep import MARKER_TOPIC, Assembler, Batch, marker_subscription
-from libs.bybit.sign import Key, rest_headers
+from libs.bybit.sign import Key
 from libs.bybit.stream import Arrival, Patience, Session
-from libs.common import killpoints
 from libs.common.decider import Request
-from libs.common.errors import SettingsError
 from libs.common.outside import Inbox, OutsideMessage
 
-REQUEST_ID_HEADER = "cdn-request-id"
 _LIMIT_HEADERS = ("x-bapi-limit", "x-bapi-limit-status", "x-bapi-limit-reset-timestamp")
-_CONNECTIONS = 64
 _RETRY_S = 0.02
 _OFFSET_EVERY_S = 60.0
 _KEYS_EVERY_S = 1.0
-_OK, _UNAUTHORISED, _GATEWAY_TIMEOUT = 200, 401, 504
+_OK, _REFUSED, _UNAUTHORISED, _GATEWAY_TIMEOUT = 200, 400, 401, 504
+RECONNECT = "reconnect"
 
 
 class BybitDriver:
@@ -48,7 +45,7 @@ class BybitDriver:
     `base_url`: http(s)://host[:port]; `ws_url`: ws(s)://host[:port]/path of the one stream it follows, "" for none; `trade_url`: of
     the trade socket, "" for none; `key_file`: of key A, None for public data; `second_key_file`: of key B; `client_name`:
     `marketdata` or `execution`; `topics`: what to subscribe to; `hushed`: asked at the start how long HTTP must stay silent
-    still (ms); `local_address`: where HTTP calls leave from, None for what the system takes.
+    still (ms); `vet`: looks at venue and keys before anything begins, and raises what is wrong; `local_address`: where HTTP calls leave from, None for what the system takes.
     """
 
     def __init__(
@@ -65,6 +62,7 @@ class BybitDriver:
         second_key_file: Path | None = None,
         trade_url: str = "",
         hushed: Callable[[], int] = lambda: 0,
+        vet: Callable[[BybitDriver], Awaitable[None]] | None = None,
         local_address: str | None = None,
         category: str = "",
     ) -> None:
@@ -76,16 +74,13 @@ class BybitDriver:
         """Requests to resubscribe that have no answer yet."""
         self._ws_url, self._topics, self._client_name = ws_url, topics, client_name
         self._lockstep = lockstep
-        self._recv_window_ms = recv_window_ms
         key_files = tuple(file for file in (key_file, second_key_file) if file is not None)
         self._ring = KeyRing(key_files) if key_files else None
         self._channel = "private" if key_files else "public"
         # In lockstep every call of an instant is open until the instant is computed: a bound would be a deadlock.
-        most = None if lockstep else _CONNECTIONS
-        limits = httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=120)
-        timeout = None if lockstep else timeout_s
-        way_out = httpx.AsyncHTTPTransport(limits=limits, local_address=local_address, trust_env=False)
-        self._http = httpx.AsyncClient(base_url=base_url, timeout=timeout, transport=way_out, trust_env=False)
+        self._http = HttpLine(
+            base_url, client_name, recv_window_ms, self._now_ms, None if lockstep else timeout_s, local_address
+        )
         self._trade: TradeLine | None = None
         if trade_url and self._ring is not None and not lockstep:
             self._trade = TradeLine(
@@ -93,7 +88,7 @@ class BybitDriver:
             )
         self._tape_at = 0
         self._clock = ExchangeClock.assumed(time.time_ns(), time.monotonic_ns())
-        self._hushed = hushed
+        self._hushed, self._vet = hushed, vet
         self._silent_until_s = 0.0
         """Monotonic; HTTP says nothing before."""
         self._assembler = Assembler()
@@ -116,6 +111,8 @@ class BybitDriver:
         if not self._lockstep:
             self._silent_until_s = time.monotonic() + self._hushed() / 1000
             await self._measure_offset()
+            if self._vet is not None and not self._silent:
+                await self._vet(self)
             self._background.append(self._task(self._keep_offset()))
             if self._ring is not None:
                 self._background.append(self._task(self._watch_keys(self._ring)))
@@ -124,10 +121,25 @@ class BybitDriver:
         if self._trade is not None:
             self._background.append(self._task(self._trade.follow()))
 
+    @property
+    def keys(self) -> list[tuple[str, Key]]:
+        """Every key by its slot (A, B), the one in use first."""
+        return [] if self._ring is None else self._ring.keys
+
+    async def ask(self, call: rest.Call, key: Key | None = None) -> rest.Reply:
+        """A call beside the core's, answered here: for a look before the start. Raises httpx.HTTPError."""
+        return await self._http.ask(call, key)
+
+    def refuse(self, key: Key) -> None:
+        """Use the other key, if there is one."""
+        if self._ring is not None:
+            self._ring.refuse(key)
+
     async def send(self, request: Request) -> None:
         """Begin a call; calls run side by side. The answer comes through the inbox.
 
-        A request with the method WS asks for a topic of the stream anew (`resubscribe:<topic>`); its reply is the venue's ack.
+        A request with the method WS is about the stream: a topic anew (`resubscribe:<topic>`) or one more (`subscribe:<topic>`), whose
+        reply is the venue's ack, or another connection (`reconnect`).
         On a tape nothing is ever lost: there the simulator turns it down like any call it does not know.
         """
         if self._lockstep:
@@ -149,7 +161,7 @@ class BybitDriver:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._http.aclose()
+        await self._http.close()
 
     def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -171,7 +183,7 @@ class BybitDriver:
         key = self._ring.key if self._ring is not None else None
         sent_at, sent = time.time_ns(), time.monotonic_ns()
         try:
-            response = await self._call(request, key)
+            response = await self._http.call(request, key)
         except httpx.HTTPError as error:
             self._put_one(lost(request, type(error).__name__))
             return
@@ -194,34 +206,11 @@ class BybitDriver:
         """Lockstep: the same id until there is an answer; the simulator never executes an id twice."""
         while True:
             try:
-                response = await self._call(request, self._ring.key if self._ring is not None else None)
+                response = await self._http.call(request, self._ring.key if self._ring is not None else None)
                 break
             except httpx.HTTPError:
                 await asyncio.sleep(_RETRY_S)
         self._deliver(self._assembler.reply(_reply(request, response, 0, {})))
-
-    async def _call(self, request: Request, key: Key | None) -> httpx.Response:
-        headers = {REQUEST_ID_HEADER: f"{self._client_name}-{request.number}"}
-        if request.private:
-            if key is None:
-                raise SettingsError(f"expected an API key for {request.target}, was none; set the key file")
-            headers |= rest_headers(
-                key, self._now_ms(), self._recv_window_ms, request.method, request.target, request.body
-            )
-        content = request.body.encode() if request.body else None
-        url = self._http.base_url.copy_with(raw_path=request.target.encode())
-        call = self._http.request(request.method, url, content=content, headers=headers)
-        if not killpoints.armed("request-sent"):
-            response = await call
-        else:
-            under_way = asyncio.ensure_future(call)
-            await asyncio.sleep(0.05)  # only under test: the bytes must be on the socket
-            if request.weight_class == "create":
-                killpoints.passing("request-sent")
-            response = await under_way
-        if request.weight_class == "create":
-            killpoints.passing("reply-received")
-        return response
 
     async def _trade_order(self, request: Request) -> None:
         if self._trade is None:
@@ -280,10 +269,9 @@ class BybitDriver:
             return
         sent = time.monotonic_ns()
         try:
-            response = await self._http.get(rest.market_time().target)
+            reply = await self._http.ask(rest.market_time(), None)
         except httpx.HTTPError:
             return
-        reply = rest.reply_of(response.status_code, response.text)
         if reply.ok:
             nano = rest.server_time_of(reply.result).time_nano
             self._clock.learn(int(nano) if nano else reply.time_ms * MS, sent, time.monotonic_ns())
@@ -332,8 +320,14 @@ class BybitDriver:
             self._renewed(request.number, lost(request, "not connected"))
             return
         socket, session = self._line
+        if request.target == RECONNECT:
+            self._renewed(request.number, OutsideMessage("reply", "", request.number, _OK, received_at=time.time_ns()))
+            await socket.close(GOING_AWAY, "asked to")
+            return
         with contextlib.suppress(WebSocketException):  # the end of the socket answers what it left open
-            for text in session.resubscribe(request.target.rpartition(":")[2], str(request.number)):
+            verb, _, topic = request.target.rpartition(":")
+            ask = session.subscribe if verb == "subscribe" else session.resubscribe
+            for text in ask(topic, str(request.number)):
                 await socket.send(text)
 
     def _renewed(self, number: int, answer: OutsideMessage) -> None:
@@ -350,7 +344,8 @@ class BybitDriver:
         payload = text if isinstance(text, str) else text.decode()
         if kind is Arrival.RENEWED:
             number = int(frame.req_id or 0)
-            self._renewed(number, OutsideMessage("reply", payload, number, _OK, received_at=time.time_ns()))
+            status = _REFUSED if frame.success is False else _OK
+            self._renewed(number, OutsideMessage("reply", payload, number, status, received_at=time.time_ns()))
         if kind is not Arrival.DATA:
             return
         if not self._lockstep:

@@ -6,6 +6,10 @@ everywhere; a site without documented public streams of its own is served by the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from enum import StrEnum
+from urllib.parse import urlsplit
+
 import msgspec
 
 from libs.common.errors import SettingsError
@@ -67,3 +71,77 @@ def public_hosts(network: str, region: str = GLOBAL) -> Hosts:
     """Where public data of a network comes from: REST too, which a demo account's own host does not serve in full."""
     hosts_of(network, region)
     return hosts_of(MAINNET if network == DEMO else network, region)
+
+
+class VenueClass(StrEnum):
+    """Whose money is at stake: nobody's (our simulator), play money of Bybit's, or the account's own."""
+
+    SIM = "sim"
+    TESTNET = "testnet"
+    DEMO = "demo"
+    LIVE = "live"
+
+
+CLASS_OF = {MAINNET: VenueClass.LIVE, TESTNET: VenueClass.TESTNET, DEMO: VenueClass.DEMO}
+
+_PLAY = frozenset({VenueClass.SIM, VenueClass.TESTNET, VenueClass.DEMO})
+STAGES: dict[str, frozenset[VenueClass]] = {
+    "backtest": frozenset({VenueClass.SIM}),
+    "paper": _PLAY,
+    "staged": frozenset({VenueClass.LIVE}),
+    "ramp": frozenset({VenueClass.LIVE}),
+    "full": frozenset({VenueClass.LIVE}),
+}
+"""The classes of venue that a stage may trade at: play money until it is staged, real money from then on."""
+
+
+def binding(stage: str, region: str, rest_url: str, ws_url: str) -> VenueClass:
+    """The class of the venue that these addresses name. Any host that is not Bybit's counts as the simulator, and has to prove it.
+
+    Raises SettingsError when the addresses do not belong together, or stage or region are not theirs.
+    """
+    places, streams = _places(rest_url, stream=False), _places(ws_url, stream=True)
+    found, told = _class_of(places), _class_of(streams)
+    if found is not told:
+        raise SettingsError(
+            f"venue.ws_url: expected the stream of the same venue as {rest_url} ({found}), was {ws_url} ({told}); name both of one venue"
+        )
+    if found not in STAGES[stage]:
+        raise SettingsError(
+            f"run.stage: expected a stage for a {found} venue, was {stage!r}, which trades at {' or '.join(sorted(STAGES[stage]))}; "
+            f"change run.stage, or venue.rest_url ({rest_url})"
+        )
+    if found is VenueClass.SIM:
+        return found
+    for url, scheme in ((rest_url, "https"), (ws_url, "wss")):
+        if urlsplit(url).scheme != scheme:
+            raise SettingsError(
+                f"venue: expected {scheme}:// for a host of Bybit's, was {url}; a key never goes unencrypted"
+            )
+    regions = {place for _, place in places}
+    if region not in regions or region not in {place for _, place in streams}:
+        raise SettingsError(
+            f"venue.region: expected {' or '.join(sorted(regions))} for {urlsplit(rest_url).hostname}, was {region!r}; "
+            "an account's keys work on the hosts of its own site only"
+        )
+    return found
+
+
+def _class_of(places: set[tuple[str, str]]) -> VenueClass:
+    return next((CLASS_OF[network] for network, _ in places), VenueClass.SIM)
+
+
+def _places(url: str, *, stream: bool) -> set[tuple[str, str]]:
+    """(network, region) of every site that this address serves; none for a host that is not Bybit's."""
+    host = urlsplit(url).hostname
+    return {(network, region) for network, region, hosts in _sites() if host == _host(hosts, stream=stream)}
+
+
+def _host(hosts: Hosts, *, stream: bool) -> str | None:
+    return urlsplit(hosts.private_stream if stream else hosts.rest).hostname
+
+
+def _sites() -> Iterator[tuple[str, str, Hosts]]:
+    for network, regions in HOSTS.items():
+        for region, hosts in regions.items():
+            yield network, region, hosts

@@ -1,4 +1,4 @@
-"""WebSockets that are kept up: the stream a service follows, and the trade socket orders may take. Part of the driver (client.py)."""
+"""The lines of the driver (client.py): HTTP, WebSockets that are kept up, the trade socket that orders may take."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
+import httpx
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
+from libs.bybit import rest
 from libs.bybit.keyring import REFUSED_KEY_CODES
 from libs.bybit.rest import SENT_AT_HEADER, UNSENT_NO_SOCKET
-from libs.bybit.sign import Key
+from libs.bybit.sign import Key, rest_headers
 from libs.bybit.stream import SessionError
 from libs.bybit.trade import RESTARTING, AuthRefusedError, TradeArrival, TradeSession, headers_of, order_text
+from libs.common import killpoints
 from libs.common.decider import Request
+from libs.common.errors import SettingsError
 from libs.common.outside import OutsideMessage
 
 MS = 1_000_000
@@ -26,6 +30,8 @@ _STEADY_S = 10.0
 """A connection that lived shorter does not reset the pause: a venue that hangs up at once is not hammered."""
 _CLOSE_S = 1.0
 """How long a dead peer may take to say goodbye."""
+_CONNECTIONS = 64
+REQUEST_ID_HEADER = "cdn-request-id"
 GOING_AWAY, MOST_REASON = 1001, 120
 
 
@@ -73,6 +79,55 @@ def lost(request: Request | int, why: str) -> OutsideMessage:
     """It may have arrived."""
     number = request if isinstance(request, int) else request.number
     return OutsideMessage("lost", why, number, received_at=time.time_ns())
+
+
+class HttpLine:
+    """Signed calls over kept connections. `timeout_s`: None waits for ever on any number of connections (tape runs)."""
+
+    def __init__(
+        self,
+        base_url: str,
+        name: str,
+        window_ms: int,
+        now_ms: Callable[[], int],
+        timeout_s: float | None,
+        local_address: str | None = None,
+    ) -> None:
+        self._name, self._window_ms, self._now_ms = name, window_ms, now_ms
+        most = None if timeout_s is None else _CONNECTIONS
+        limits = httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=120)
+        way_out = httpx.AsyncHTTPTransport(limits=limits, local_address=local_address, trust_env=False)
+        self._client = httpx.AsyncClient(base_url=base_url, timeout=timeout_s, transport=way_out, trust_env=False)
+
+    async def call(self, request: Request, key: Key | None) -> httpx.Response:
+        """One attempt. Raises httpx.HTTPError when nothing came back."""
+        headers = {REQUEST_ID_HEADER: f"{self._name}-{request.number}"}
+        if request.private:
+            if key is None:
+                raise SettingsError(f"expected an API key for {request.target}, was none; set the key file")
+            headers |= rest_headers(key, self._now_ms(), self._window_ms, request.method, request.target, request.body)
+        content = request.body.encode() if request.body else None
+        url = self._client.base_url.copy_with(raw_path=request.target.encode())
+        call = self._client.request(request.method, url, content=content, headers=headers)
+        if not killpoints.armed("request-sent"):
+            response = await call
+        else:
+            under_way = asyncio.ensure_future(call)
+            await asyncio.sleep(0.05)  # only under test: the bytes must be on the socket
+            if request.weight_class == "create":
+                killpoints.passing("request-sent")
+            response = await under_way
+        if request.weight_class == "create":
+            killpoints.passing("reply-received")
+        return response
+
+    async def ask(self, call: rest.Call, key: Key | None) -> rest.Reply:
+        """A call of nobody's: its answer is read here. Raises httpx.HTTPError when there is none."""
+        response = await self.call(call.numbered(0), key)
+        return rest.reply_of(response.status_code, response.text)
+
+    async def close(self) -> None:
+        await self._client.aclose()
 
 
 class TradeLine:

@@ -42,7 +42,10 @@ class Measured:
         await self._driver.start(self, cursor)
 
     async def send(self, request: Request) -> None:
-        endpoint = request.target.partition("?")[0]
+        if request.method == "WS":
+            await self._driver.send(request)
+            return
+        endpoint = rest.endpoint_of(request.target)
         self._endpoints[request.number] = endpoint
         self._requests.inc(1.0, endpoint)
         self._errors.inc(0.0, endpoint, LOST)  # so that a rate over it exists before the first one

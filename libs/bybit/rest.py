@@ -247,6 +247,33 @@ def account_info() -> Call:
     return _get("/v5/account/info")
 
 
+def set_margin_mode(mode: str) -> Call:
+    """`mode`: REGULAR_MARGIN (cross), ISOLATED_MARGIN, PORTFOLIO_MARGIN; of the whole account."""
+    return _post("/v5/account/set-margin-mode", "query", setMarginMode=mode)
+
+
+def dcp_info() -> Call:
+    return _get("/v5/account/query-dcp-info")
+
+
+def arm_dcp(window_s: int, product: str = "DERIVATIVES") -> Call:
+    """Disconnection protection: the venue cancels what rests when no private stream was alive for so long."""
+    return _post("/v5/order/disconnected-cancel-all", "query", product=product, timeWindow=window_s)
+
+
+def transaction_log(start_ms: int, currency: str = "USDT", cursor: str | None = "") -> Call:
+    """What moved the wallet since an instant, newest first; at most 7 days back."""
+    return _get(
+        "/v5/account/transaction-log",
+        True,
+        cursor,
+        accountType="UNIFIED",
+        currency=currency,
+        startTime=start_ms,
+        limit=50,
+    )
+
+
 def fee_rate(symbol: str = "", category: str = "linear") -> Call:
     return _get("/v5/account/fee-rate", category=category, symbol=symbol)
 
@@ -302,6 +329,10 @@ def fee_rates_of(result: msgspec.Raw) -> list[wire.FeeRate]:
 
 def account_info_of(result: msgspec.Raw) -> wire.AccountInfo:
     return wire.decode(wire.AccountInfo, result)
+
+
+def dcp_of(result: msgspec.Raw) -> list[wire.DcpInfo]:
+    return wire.decode(wire.DcpInfos, result).dcp_infos
 
 
 def key_info_of(result: msgspec.Raw) -> wire.KeyInfo:

@@ -92,12 +92,15 @@ class Session:
         self._waiting: dict[str, str] = {}
         self._renewing: dict[str, str] = {}
         """Topics that were asked for anew, by req_id, oldest first."""
+        self._added: set[str] = set()
+        """Requests for one topic more that have no answer yet."""
         self.ready = False
 
     def opened(self, now_ms: int, expires_ms: int = 0) -> list[str]:
         """First texts of a fresh connection. `expires_ms`: of the auth; 0 means shortly after now."""
         self._waiting.clear()
         self._renewing.clear()
+        self._added.clear()
         self._pulse.begin(now_ms)
         self.ready = False
         if self._key is None:
@@ -123,11 +126,19 @@ class Session:
         self._renewing[req_id] = topic
         return [_text(f"un-{req_id}", "unsubscribe", [topic]), _text(req_id, "subscribe", [topic])]
 
+    def subscribe(self, topic: str, req_id: str) -> list[str]:
+        """Texts that add a topic. The answer arrives as RENEWED, a refusal too: the session goes on without it."""
+        self._added.add(req_id)
+        return [_text(req_id, "subscribe", [topic])]
+
     def due(self, now_ms: int) -> list[str]:
         """Texts whose time has come. Raises SessionError when the venue fell silent."""
         return self._pulse.due(now_ms)
 
     def _acknowledged(self, frame: wire.Frame) -> tuple[Arrival, wire.Frame, list[str]]:
+        if str(frame.req_id) in self._added:
+            self._added.discard(str(frame.req_id))
+            return Arrival.RENEWED, frame, []
         if frame.success is False:
             raise SessionError(f"expected {frame.op} to succeed, was refused: {frame.ret_msg}; check key and topics")
         if frame.op == "unsubscribe":

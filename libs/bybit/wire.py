@@ -295,6 +295,16 @@ class AccountInfo(Row):
     incarnation: str = ""
 
 
+class DcpInfo(Row):
+    product: str = ""
+    dcp_status: str = ""
+    time_window: Text = ""
+
+
+class DcpInfos(Row):
+    dcp_infos: list[DcpInfo] = []
+
+
 class FeeRate(Row):
     symbol: str = ""
     taker_fee_rate: Text = ""
@@ -308,7 +318,10 @@ class KeyInfo(Row):
     permissions: dict[str, list[str] | None] = {}
     ips: list[str] | None = []
     expired_at: Text = ""
+    created_at: Text = ""
     deadline_day: int | None = None
+    type: int | None = None
+    """1 personal, 2 of a third-party app."""
     is_master: bool | None = None
     kyc_region: Text = ""
 

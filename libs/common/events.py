@@ -640,6 +640,16 @@ class CashMoved(Event, frozen=True, kw_only=True):
     reference: str
 
 
+class FeeDiffers(Event, frozen=True, kw_only=True):
+    """A trade was charged at another rate than the exchange told for the account; rates are fractions of the value."""
+
+    symbol: str
+    exec_id: str
+    is_maker: bool
+    expected: Decimal
+    charged: Decimal
+
+
 class FlatConfirmed(Event, frozen=True, kw_only=True):
     """The exchange itself says: no orders, no positions."""
 
@@ -793,6 +803,8 @@ class Heartbeat(Event, frozen=True, kw_only=True):
     """HTTP to the exchange must stay silent for so long still (it answered 403); orders take the trade socket."""
     trade_socket: bool = False
     """The trade socket is open."""
+    key_age_days: int = 0
+    """Of the API key in use; 0 when it is not known."""
 
 
 class WatchdogActed(Event, frozen=True, kw_only=True):

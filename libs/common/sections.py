@@ -80,6 +80,8 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     """The market's side: what marketdata follows. Empty: the same hosts as the account's."""
     key_file: str = ""
     """JSON file {"key": ..., "secret": ...}, mode 0600; relative to the settings file."""
+    second_key_file: str = ""
+    """The same for key B, which takes over when the exchange refuses key A; both are read again when their files change."""
     network: str = "mainnet"
     """`mainnet`, `testnet` or `demo`: whose public data `tidegate up` follows."""
     region: str = "global"

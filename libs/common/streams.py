@@ -67,7 +67,16 @@ STREAMS: tuple[Stream, ...] = (
         BOOK,
         EXECUTION,
         (RISK, MONITOR),
-        (e.AccountSnapshot, e.Reconciled, e.Mismatch, e.ForeignOrder, e.PositionAdjusted, e.CashMoved, e.FlatConfirmed),
+        (
+            e.AccountSnapshot,
+            e.Reconciled,
+            e.Mismatch,
+            e.ForeignOrder,
+            e.PositionAdjusted,
+            e.CashMoved,
+            e.FeeDiffers,
+            e.FlatConfirmed,
+        ),
     ),
     Stream("halt", BOOK, RISK, (EXECUTION, SIGNAL, MONITOR), (e.Halted, e.ModeChanged, e.Resumed, e.CommandRefused)),
     Stream(

@@ -29,6 +29,9 @@ class Kind(StrEnum):
     POLL_TIME = "poll_time"
     SETUP = "setup"
     KEY = "key"
+    FEES = "fees"
+    DCP = "dcp"
+    STREAM = "stream"
 
 
 class Pending(msgspec.Struct):
@@ -65,6 +68,13 @@ class Calls(msgspec.Struct):
         self._release(entry, now)
         return self.last_number
 
+    def ask_stream(self, kind: Kind, what: str, key: str = "") -> int:
+        """Ask the driver something about the private stream: `subscribe:<topic>`, or `reconnect`. No budget is spent."""
+        self.last_number += 1
+        request = Request(self.last_number, "WS", what)
+        self.pending[self.last_number] = Pending(request, kind, key, released=True)
+        return self.last_number
+
     def again(self, answered: Pending, now: int) -> int:
         """Queue a call that was turned away unread once more, under a new number and with the same content."""
         self.last_number += 1
@@ -90,9 +100,6 @@ class Calls(msgspec.Struct):
 
     def _release(self, entry: Pending, now: int) -> None:
         if entry.expires_at and now >= entry.expires_at:
-            return
-        if entry.request.method == "WS":
-            entry.released = True
             return
         way = self.way(entry.request.target, now, entry.urgent)
         if way:

@@ -6,6 +6,8 @@ from decimal import Decimal
 
 import msgspec
 
+from libs.common.values import venue_name
+
 
 class ExecutionConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Plain values; the composition root fills in the keys. Spans are ms of tape or wall-clock time."""
@@ -36,5 +38,34 @@ class ExecutionConfig(msgspec.Struct, frozen=True, kw_only=True):
     own_prefix: str = "tg-"
     watchdog_prefix: str = "tgw-"
     """Orders of the watchdog: not ours, but not foreign either."""
-    check_key: bool = False
-    """Refuse a key that can withdraw, is not bound to addresses, or runs out: on for a live venue."""
+    check_key: bool | None = None
+    """Refuse a key that can move money, is bound to no address, is a master's, read-only or runs out. Unset: wherever the key is
+    Bybit's. False is taken on the simulator and on testnet only."""
+    venue_class: str = ""
+    """sim, testnet, demo or live, as the composition root learns it from the hosts; "" where nobody needs to know."""
+    region: str = "global"
+    """The composition root copies venue.region."""
+    margin_mode: str = "REGULAR_MARGIN"
+    """Cross margin; ISOLATED_MARGIN for one margin a position. Asserted at the start, for the whole account."""
+    dcp_window_s: int = 40
+    """Disconnection protection, where the account has it: the venue cancels what rests after so long without us; 0 leaves it off."""
+
+    def __post_init__(self) -> None:
+        for symbol in self.symbols:
+            if not tradable(symbol):
+                raise ValueError(
+                    f"symbols: expected USDT perpetuals (BTCUSDT) and spot pairs (BTCUSDT-SPOT), was {symbol!r}; "
+                    "options and dated futures are not traded"
+                )
+        if self.margin_mode not in MARGIN_MODES:
+            raise ValueError(f"margin_mode: expected one of {', '.join(MARGIN_MODES)}, was {self.margin_mode!r}")
+        if self.dcp_window_s and not 3 <= self.dcp_window_s <= 300:
+            raise ValueError(f"dcp_window_s: expected 0 or 3 to 300, was {self.dcp_window_s}")
+
+
+MARGIN_MODES = ("REGULAR_MARGIN", "ISOLATED_MARGIN", "PORTFOLIO_MARGIN")
+
+
+def tradable(symbol: str) -> bool:
+    """A perpetual or a spot pair by its name: what has a dash besides our suffix is dated, or an option."""
+    return venue_name(symbol).isalnum()

@@ -13,6 +13,7 @@ from libs.common.events import (
     CancelIntent,
     CashMoved,
     Event,
+    FeeDiffers,
     Fill,
     FlatConfirmed,
     ForeignOrder,
@@ -39,9 +40,9 @@ from libs.common.events import (
 )
 from libs.common.record import Record, Started, Timer
 from libs.common.streams import outputs_of
-from services.execution import approvals, facts, inbound, pursuit, reconcile, vitals
+from services.execution import approvals, facts, inbound, pursuit, reconcile, terms, vitals
 from services.execution.calls import Kind
-from services.execution.config import ExecutionConfig
+from services.execution.config import ExecutionConfig, tradable
 from services.execution.inbound import News
 from services.execution.orders import Order, next_event
 from services.execution.state import KEEP_IDS, State, forget
@@ -111,7 +112,7 @@ class ExecutionCore(Core):
         if (timed or isinstance(body, VenueMessage)) and vitals.due(
             self.state, self.config.heartbeat_every_ms, timed=timed
         ):
-            yield vitals.heartbeat(self.state)
+            yield vitals.heartbeat(self.state, self.config)
 
     def guards(self, record: Record) -> tuple[str, ...]:
         """Entries need an open gate. One that would be turned down anyway needs none: its answer is a refusal."""
@@ -155,6 +156,8 @@ class ExecutionCore(Core):
             return DUPLICATE
         if now >= intent.expires_at:
             return "EXPIRED"
+        if not tradable(intent.symbol):
+            return "UNSUPPORTED"
         if intent.purpose is Purpose.ENTRY:
             reason = self._entry_refusal(intent, now)
         else:
@@ -274,6 +277,8 @@ class ExecutionCore(Core):
                 forget(state.foreign, KEEP_IDS)
             case AccountSnapshot() | CashMoved() | Mismatch() | Reconciled() | FlatConfirmed():
                 reconcile.learn(state, self.config, body)
+            case FeeDiffers():
+                terms.learn_alarm(state, body)
             case Heartbeat():
                 vitals.told(state, body, record.at, self.config.heartbeat_every_ms)
 

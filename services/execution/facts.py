@@ -9,7 +9,7 @@ from libs.bybit import wire
 from libs.common.decider import Linked
 from libs.common.events import Event, Fill, ForeignOrder, FundingPaid, PositionAdjusted, Purpose
 from libs.common.values import Side
-from services.execution import spot
+from services.execution import spot, terms
 from services.execution.config import ExecutionConfig
 from services.execution.orders import Order
 from services.execution.state import State, Stop
@@ -26,6 +26,7 @@ def of_execution(state: State, config: ExecutionConfig, done: wire.Execution) ->
         yield _funding(done)
     elif done.kind == "Trade" and order is not None:
         yield linked(_fill(done, order, booked), order)
+        yield from terms.judge_fee(state, config, order.symbol, done)
     elif done.kind == "Trade" and stop is not None:
         yield _stop_fill(done, stop, booked)
     else:

@@ -13,7 +13,7 @@ from libs.bybit import rest, wire
 from libs.bybit.errors import API_ERRORS, MAYBE_PLACED, REFUSED_UNREAD, Outcome
 from libs.common.events import VenueMessage
 from libs.common.values import category_of
-from services.execution import pursuit, reconcile, vitals
+from services.execution import pursuit, reconcile, terms, vitals
 from services.execution.calls import TRADE, Kind, Pending
 from services.execution.config import ExecutionConfig
 from services.execution.orders import Order, OrderState, learn, prove
@@ -50,11 +50,15 @@ def take(state: State, config: ExecutionConfig, body: VenueMessage) -> News:
                 _answer(state, config, pending, body, news)
         case "connected":
             state.connected = True
+            terms.connected(state)
             reconcile.hurry(state)
         case "disconnected":
             state.connected = False
         case "trade-connected" | "trade-disconnected":
             state.calls.trade_open = body.channel == "trade-connected"
+        case "key":
+            terms.changed_key(state)
+            reconcile.hurry(state)
     return news
 
 
@@ -133,9 +137,9 @@ def _answer(state: State, config: ExecutionConfig, pending: Pending, body: Venue
     reply = rest.reply_of(body.status, body.payload) if body.channel == "reply" else None
     if body.channel == "unsent":
         _stayed(state, body.payload)
-    else:
+    elif pending.request.method != "WS":
         vitals.count(state.vitals, state.now, error=reply is None or reply.outcome in API_ERRORS)
-    if reply is not None:
+    if reply is not None and pending.request.method != "WS":
         _steer(state, pending, reply, body.headers)
     if _may_go_again(state, pending, body, reply):
         number = state.calls.again(pending, state.now)
@@ -149,8 +153,10 @@ def _answer(state: State, config: ExecutionConfig, pending: Pending, body: Venue
                 _changed(state, config, pending, body, reply)
             case Kind.LOOKUP:
                 _looked_up(state, config, pending, reply, news)
-            case Kind.SETUP:
-                _set_up(state, pending, reply)
+            case Kind.SETUP | Kind.KEY | Kind.FEES | Kind.DCP:
+                terms.answered(state, config, pending, reply)
+            case Kind.STREAM:
+                pass  # the next `connected` tells
             case _:
                 reconcile.polled(state, config, pending, reply, body)
     except msgspec.DecodeError:
@@ -266,16 +272,6 @@ def _next_step(state: State, config: ExecutionConfig, order: Order, step: int, f
         pursuit.look_up(state, order, 3 if found else step + 1)
     else:
         order.lookup_at = 0
-
-
-def _set_up(state: State, pending: Pending, reply: rest.Reply | None) -> None:
-    if reply is None:
-        verdict = ""
-    elif reply.outcome in (Outcome.OK, Outcome.BENIGN):
-        verdict = "ok"
-    else:
-        verdict = f"{reply.code} {reply.message}"
-    state.reconciliation.setup[pending.key] = verdict
 
 
 def _unreadable(state: State, config: ExecutionConfig, pending: Pending) -> None:

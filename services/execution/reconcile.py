@@ -21,7 +21,7 @@ from libs.common.events import (
     VenueMessage,
 )
 from libs.common.values import LINEAR, SPOT, category_of, from_units, to_units
-from services.execution import spot, vitals
+from services.execution import spot, terms, vitals
 from services.execution.calls import Kind, Pending
 from services.execution.config import ExecutionConfig
 from services.execution.orders import Order, OrderState
@@ -30,7 +30,6 @@ from services.execution.state import Difference, Round, State
 MS = 1_000_000
 OPENING = "opening"
 VENUE_RESET = "venue_reset"
-POSITION_MODE = "one-way mode"
 SIX_DAYS_MS = 6 * 86_400_000
 """Executions can be asked for at most seven days back."""
 PAGE_SIZES = {Kind.POLL_POSITIONS: 200, Kind.POLL_ORDERS: 50, Kind.POLL_EXECUTIONS: 100}
@@ -59,7 +58,7 @@ def begin(state: State, config: ExecutionConfig) -> None:
     our.rounds += 1
     our.due_at = now + (1_000 if our.flat_wanted else config.reconcile_every_ms) * MS
     our.due_instant = state.instants + config.reconcile_every_instants
-    set_up(state, config)
+    terms.keep(state, config)
     our.round = Round(our.rounds, now)
     coin, since = config.settle_coin, _executions_from(state, config)
     coins = ",".join([coin, *(spot.coin_of(symbol, coin) for symbol in spot.symbols_of(config.symbols))])
@@ -84,30 +83,13 @@ def _executions_from(state: State, config: ExecutionConfig) -> int:
     return max(start, our.born_ms, state.now // MS - SIX_DAYS_MS, 0)
 
 
-def set_up(state: State, config: ExecutionConfig) -> None:
-    """Assert position mode and leverage, as far as they are not yet; both are no-ops at the venue when so already."""
-    our = state.reconciliation
-    wanted = {POSITION_MODE: rest.one_way_mode(config.settle_coin)}
-    linear = [symbol for symbol in config.symbols if category_of(symbol) == LINEAR]
-    wanted |= {f"leverage {symbol}": rest.set_leverage(symbol, config.leverage) for symbol in linear}
-    for key, call in wanted.items():
-        if our.setup.get(key) != "ok" and not state.calls.under_way(Kind.SETUP, key):
-            our.setup.setdefault(key, "")
-            state.calls.add(Kind.SETUP, call, key, state.now)
-    if config.check_key and not our.rounds > 1 and not state.calls.under_way(Kind.KEY):
-        state.calls.add(Kind.KEY, rest.key_info(), "", state.now)
-
-
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
 def polled(
     state: State, config: ExecutionConfig, pending: Pending, reply: rest.Reply | None, body: VenueMessage
 ) -> None:
-    """Take an answer of the round (or of the key check). A failed one spoils the round; the next comes soon."""
-    if pending.kind is Kind.KEY:
-        _take_key(state, reply)
-        return
+    """Take an answer of the round. A failed one spoils the round; the next comes soon."""
     current = state.reconciliation.round
     number = pending.request.number
     if current is None or number not in current.waiting:
@@ -149,25 +131,6 @@ def _take_page(state: State, config: ExecutionConfig, current: Round, kind: Kind
         rows, call = len(executions), rest.executions(_executions_from(state, config), coin, page.cursor, category)
     if page.cursor and rows >= PAGE_SIZES[kind]:
         current.waiting.append(state.calls.add(kind, call, "", state.now))
-
-
-def _take_key(state: State, reply: rest.Reply | None) -> None:
-    if reply is None or not reply.ok:
-        state.reconciliation.key_faults = ["not known"]
-        return
-    info = rest.key_info_of(reply.result)
-    faults = []
-    if info.permissions.get("Wallet"):
-        faults.append("can move money")
-    if not info.ips or "*" in info.ips:
-        faults.append("not bound to addresses")
-    if info.read_only:
-        faults.append("read-only")
-    if info.is_master:
-        faults.append("of the master account")
-    if info.deadline_day is not None and 0 <= info.deadline_day < 14:
-        faults.append("expires within 14 days")
-    state.reconciliation.key_faults = faults
 
 
 def finished(state: State) -> bool:
@@ -286,11 +249,8 @@ def compare(state: State, config: ExecutionConfig, current: Round) -> Iterator[D
         # Otherwise a trade fell between the answers, or the position is wrong: the wallet cannot tell more.
         yield from _compare_wallet(state, config, current)
     yield from _compare_orders(state, current)
-    for key, said in state.reconciliation.setup.items():
-        if said != "ok":
-            yield Difference("setup", "", key, said)
-    for fault in state.reconciliation.key_faults if config.check_key else ():
-        yield Difference("key", "", "a restricted key", fault)
+    yield from terms.differences(state, config)
+    yield from terms.place(config, current.incarnation)
 
 
 def _coins(state: State, config: ExecutionConfig, current: Round) -> list[tuple[str, Decimal, Decimal]]:

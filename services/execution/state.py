@@ -71,12 +71,34 @@ class Reconciliation(msgspec.Struct):
     heal_from_ms: int = 0
     """After a mismatch executions are read again from here; 0: from the last known."""
     incarnation: str = ""
-    setup: dict[str, str] = {}
-    """What was asserted -> "ok", "" while it is being asked for, or the venue's refusal."""
-    key_faults: list[str] = []
     flat_wanted: bool = False
     flat_after: int = 0
     """Only a poll with a higher number may confirm that the account is flat."""
+
+
+class Rates(msgspec.Struct):
+    """Fee rates of a symbol as the venue tells them, fractions of the value."""
+
+    taker: Decimal
+    maker: Decimal
+
+
+class Terms(msgspec.Struct):
+    """On what terms we trade: what was asserted, what was read, what the key may do."""
+
+    said: dict[str, str] = {}
+    """What was asserted -> "ok", "" while it is being asked for, or the venue's refusal."""
+    rates: dict[str, Rates] = {}
+    read_at: int = 0
+    """When fees and key were last asked for; again a day later."""
+    alarmed: dict[str, Decimal] = {}
+    """`symbol taker|maker` -> the rate that was charged against what was read, and reported."""
+    key_known: bool = False
+    """The key in use was looked at."""
+    key_faults: list[str] = []
+    key_created_ms: int = 0
+    dcp: str = ""
+    """Disconnection protection: "" not asked, `asked`, `none` where it is not offered, `armed`."""
 
 
 class Vitals(msgspec.Struct):
@@ -115,6 +137,7 @@ class State(msgspec.Struct):
     ledger: Ledger = msgspec.field(default_factory=Ledger)
     coins: Coins = msgspec.field(default_factory=Coins)
     reconciliation: Reconciliation = msgspec.field(default_factory=Reconciliation)
+    terms: Terms = msgspec.field(default_factory=Terms)
     vitals: Vitals = msgspec.field(default_factory=Vitals)
 
     def find(self, link_id: str) -> Order | None:

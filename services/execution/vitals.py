@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from libs.bybit import rest
 from libs.common.events import Heartbeat, VenueMessage
+from services.execution import terms
+from services.execution.config import ExecutionConfig
 from services.execution.state import State, Vitals
 
 NS = 1_000_000_000
@@ -49,7 +51,7 @@ def due(state: State, every_ms: int, *, timed: bool) -> bool:
     return silence_changed or (timed and state.now // (every_ms * MS) != state.vitals.beat)
 
 
-def heartbeat(state: State) -> Heartbeat:
+def heartbeat(state: State, config: ExecutionConfig) -> Heartbeat:
     vitals, oldest = state.vitals, state.now // NS - SPAN_S
     rows = [row for row in vitals.window if row[0] > oldest]
     return Heartbeat(
@@ -60,6 +62,7 @@ def heartbeat(state: State) -> Heartbeat:
         clock_offset_ms=vitals.clock_offset_ms,
         http_silent_ms=state.calls.budgets.silent_ms(state.now),
         trade_socket=state.calls.trade_open,
+        key_age_days=terms.key_age_days(state, config),
     )
 
 

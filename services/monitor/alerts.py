@@ -11,6 +11,8 @@ PAGE, TICKET = "page", "ticket"
 NS_PER_MS = 1_000_000
 LOSS_LIMITS = ("max_drawdown", "max_daily_loss", "max_weekly_loss")
 WATCHING = "watching"
+OLD_KEY_DAYS = 60
+DAY_MS = 86_400_000
 WAITING = (OrderStatus.SUBMITTED, OrderStatus.UNKNOWN)
 
 
@@ -25,6 +27,7 @@ def conditions(state: State, config: MonitorConfig) -> dict[str, Alert]:
     _orders(state, config, found)
     if state.looser_at and _ms(state.now - state.looser_at) <= config.foreign_quiet_ms:
         found["looser_limits"] = Alert(TICKET, f"the settings file is looser and ignored: {state.looser}")
+    _account(state, found)
     for name, symbol in state.symbols.items():
         if symbol.down:
             found[f"feed:{name}"] = Alert(TICKET, f"no market data for {name}: {symbol.down}")
@@ -72,6 +75,17 @@ def _services(state: State, config: MonitorConfig, found: dict[str, Alert]) -> N
             )
         if service and service.gap:
             found[f"gap:{name}"] = Alert(PAGE, f"{name} stopped at a gap in {service.gap}")
+
+
+def _account(state: State, found: dict[str, Alert]) -> None:
+    """What the exchange's account itself needs: its key, its fees, our address."""
+    execution = state.services.get(EXECUTION)
+    if execution and execution.key_age_days >= OLD_KEY_DAYS:
+        found["key_old"] = Alert(TICKET, f"the API key is {execution.key_age_days} days old: make another one")
+    if execution and execution.http_silent_ms:
+        found["http_silent"] = Alert(TICKET, "the exchange banned our address (403): HTTP is silent, exits go on")
+    if state.fee_at and _ms(state.now - state.fee_at) <= DAY_MS:
+        found["fee_differs"] = Alert(TICKET, f"charged otherwise than told: {state.fee}")
 
 
 def _losses(state: State, config: MonitorConfig, found: dict[str, Alert]) -> None:

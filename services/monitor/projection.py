@@ -152,6 +152,13 @@ def _mismatch(state: State, record: Record, body: e.Mismatch) -> None:
     state.mismatch = f"{body.kind} {body.symbol}: ours {body.ours}, exchange {body.venue}"
 
 
+def _fee_differs(state: State, record: Record, body: e.FeeDiffers) -> None:
+    counts = state.counters.fee_differences
+    counts[body.symbol] = counts.get(body.symbol, 0) + 1
+    state.fee_at = record.at
+    state.fee = f"{body.symbol} at {body.charged}, told {body.expected}"
+
+
 def _foreign_order(state: State, record: Record, body: e.ForeignOrder) -> None:
     state.counters.foreign += 1
     state.foreign_at = record.at
@@ -247,6 +254,8 @@ def _heartbeat(state: State, record: Record, body: e.Heartbeat) -> None:
         body.clock_offset_ms,
         body.feed_delay_ms,
         body.gap,
+        body.key_age_days,
+        body.http_silent_ms,
     )
     if body.service == "monitor":
         state.beat_at = record.at
@@ -301,6 +310,7 @@ LEARN: dict[type[e.Event], Callable[[State, Record, Any], None]] = {
     e.Reconciled: _reconciled,
     e.Mismatch: _mismatch,
     e.ForeignOrder: _foreign_order,
+    e.FeeDiffers: _fee_differs,
     e.LooserLimitsIgnored: _looser_limits,
     e.FlatConfirmed: _flat_confirmed,
     e.Halted: _halted,

@@ -42,6 +42,8 @@ class Service(msgspec.Struct):
     clock_offset_ms: int = 0
     feed_delay_ms: int = 0
     gap: str = ""
+    key_age_days: int = 0
+    http_silent_ms: int = 0
 
 
 class Symbol(msgspec.Struct):
@@ -141,6 +143,7 @@ class Counters(msgspec.Struct):
     fees: dict[str, Decimal] = {}
     mismatches: dict[str, int] = {}
     foreign: int = 0
+    fee_differences: dict[str, int] = {}
     checks: int = 0
 
 
@@ -174,6 +177,9 @@ class State(msgspec.Struct):
     mismatch: str = ""
     foreign_at: int = 0
     foreign: str = ""
+    fee_at: int = 0
+    fee: str = ""
+    """The last trade that was charged otherwise than told."""
     looser_at: int = 0
     looser: str = ""
     """What of the settings file risk ignored at its last start."""

@@ -72,7 +72,7 @@ def order_row(link_id: str = "tg-1", status: str = "New", cum: str = "0", update
 def execution_row(exec_id: str, qty: str, link_id: str = "tg-1", at_ms: int = START // MS + 1, **changes: Any) -> Row:
     row = {
         "execId": exec_id, "orderId": f"id-{link_id}", "orderLinkId": link_id, "category": "linear", "symbol": "BTCUSDT",
-        "side": "Buy", "execType": "Trade", "execQty": qty, "execPrice": "30000", "execFee": "0.165", "feeRate": "0.00055",
+        "side": "Buy", "execType": "Trade", "execQty": qty, "execPrice": "30000", "execFee": str(Decimal(qty) * Decimal("16.5")), "feeRate": "0.00055",
         "isMaker": False, "execTime": str(at_ms), "seq": 1, "stopOrderType": "UNKNOWN",
     }  # fmt: skip
     return row | changes
@@ -91,6 +91,7 @@ class Desk:
         self.positions: list[Row] = []
         self.open_orders: list[Row] = []
         self.executions: list[Row] = []
+        self.margin_mode, self.dcp = "REGULAR_MARGIN", "OFF"
         self._seqs: dict[str, int] = {}
         if instrument:
             self.feed(
@@ -208,7 +209,15 @@ class Desk:
             case "/v5/account/wallet-balance":
                 coin = {"coin": "USDT", "walletBalance": self.wallet, "equity": self.wallet}
                 return {"list": [{"totalAvailableBalance": self.wallet, "coin": [coin]}]}
-            case "/v5/position/set-leverage" | "/v5/position/switch-mode":
+            case "/v5/position/set-leverage" | "/v5/position/switch-mode" | "/v5/account/set-margin-mode":
+                return {}
+            case "/v5/account/info":
+                return {"marginMode": self.margin_mode}
+            case "/v5/account/fee-rate":
+                return {"list": [{"symbol": asked["symbol"][0], "takerFeeRate": "0.00055", "makerFeeRate": "0.0002"}]}
+            case "/v5/account/query-dcp-info":
+                return {"dcpInfos": [{"product": "DERIVATIVES", "dcpStatus": self.dcp, "timeWindow": "10"}]}
+            case "/v5/order/disconnected-cancel-all":
                 return {}
         return None
 

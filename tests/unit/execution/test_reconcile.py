@@ -215,23 +215,3 @@ def test_a_reconnection_and_a_restart_poll_at_once(desk: Desk) -> None:
     assert kinds(desk.answer_polls()) == ["AccountSnapshot", "Reconciled"]
     desk.start(fresh=False)
     assert kinds(desk.answer_polls()) == ["AccountSnapshot", "Reconciled"]
-
-
-def test_a_key_that_can_withdraw_withholds_reconciliation() -> None:
-    desk = Desk(msgspec.structs.replace(CONFIG, check_key=True))
-    desk.start()
-    key = {
-        "readOnly": 0,
-        "permissions": {"Wallet": ["AccountTransfer"]},
-        "ips": ["*"],
-        "deadlineDay": 5,
-        "isMaster": True,
-    }
-    desk.reply(desk.call("/user/query-api"), key)
-    desk.answer_polls()
-    desk.pass_time(600)
-    desk.answer_polls()
-    assert desk.of(Reconciled) == []
-    assert [event.venue for event in desk.of(Mismatch)] == [
-        "can move money", "not bound to addresses", "of the master account", "expires within 14 days",
-    ]  # fmt: skip

@@ -221,6 +221,18 @@ def test_a_foreign_order_is_told_and_forgotten_after_quiet() -> None:
     assert ("-", "foreign_order") in alerts(desk.wait(1))
 
 
+def test_what_the_account_needs_is_told() -> None:
+    desk = Desk()
+    assert alerts(desk.see(Heartbeat(service="execution", key_age_days=59))) == []
+    assert alerts(desk.see(Heartbeat(service="execution", key_age_days=60))) == [("+ticket", "key_old")]
+    assert alerts(desk.see(Heartbeat(service="execution", key_age_days=60, http_silent_ms=1))) == [
+        ("+ticket", "http_silent")
+    ]
+    assert alerts(desk.see(Heartbeat(service="execution"))) == [("-", "key_old"), ("-", "http_silent")]
+    fee = e.FeeDiffers(symbol="BTCUSDT", exec_id="1", is_maker=False, expected=d("0.00055"), charged=d("0.001"))
+    assert alerts(desk.see(fee, at=1)) == [("+ticket", "fee_differs")]
+
+
 def test_four_fifths_of_a_loss_limit_is_announced() -> None:
     desk = Desk()
     desk.see(
