@@ -13,13 +13,13 @@ from pathlib import Path
 import msgspec
 
 from cli.cores import core_of
-from cli.recording import AT, SEQ, OutputRow, Recording, row_of, show
+from cli.recording import AT, SEQ, OutputRow, Recording, body_of, row_of, show
 from cli.rundir import config_of
 from libs.common import seal
 from libs.common.archive import ArchiveReader
 from libs.common.decider import Core
 from libs.common.errors import UsageError
-from libs.common.events import Event, OrderIntent
+from libs.common.events import Event, Heartbeat, OrderIntent
 from libs.common.record import Record
 from libs.common.restore import repeat
 from libs.common.settings import load
@@ -73,12 +73,21 @@ class ServiceReplay:
     def __init__(self, archive: ArchiveReader, core: Core, seal_keys: dict[str, str], window: Window = WHOLE) -> None:
         self.recording = Recording(archive, core.service)
         self.service, self.seal_keys, self.window = core.service, seal_keys, window
-        self.stepper = Stepper(core, self._finish if core.service == "risk" else None)
+        self.stepper = Stepper(core, self._finish)
+        self._beats = self.recording.rows(f"health:{core.service}")
         self.events = self.differences = self.delivered = 0
         self.examples: list[Difference] = []
 
     def _finish(self, event: Event) -> Event:
-        """Stands where risk's shell seals: take the recorded seal when it is valid for exactly this order."""
+        """Stands where the shell adds what a core does not know: the recorded seal when it is valid for exactly this order,
+        and the code and settings that a heartbeat was written under."""
+        if isinstance(event, Heartbeat):
+            beat = body_of(row) if (row := next(self._beats, None)) is not None else None
+            return (
+                msgspec.structs.replace(event, code=beat.code, config=beat.config)
+                if isinstance(beat, Heartbeat)
+                else event
+            )
         if not isinstance(event, OrderIntent):
             return event
         recorded = self.recording.sealed_intent(event.order_link_id)

@@ -22,6 +22,7 @@ from libs.common.errors import SettingsError
 from libs.common.events import Event, OrderAccepted, OrderSubmitted, Purpose
 from libs.common.outside import Driver
 from libs.common.probes import Probes
+from libs.common.provenance import REVISION_VARIABLE, code_hash, settings_hash, stamping
 from libs.common.record import Record
 from libs.common.runtime import Runtime
 from libs.common.sections import Bus, password_in
@@ -31,8 +32,6 @@ from libs.common.telemetry import Latencies, Metrics
 from libs.common.tracing import open_tracer
 
 TAPE = "tape"
-REVISION_VARIABLE = "TIDEGATE_REVISION"
-"""Set in images: the commit they were built from."""
 
 
 class Background(Protocol):
@@ -164,5 +163,5 @@ async def _serve(
     extra["outside"] = outside = driver() if driver is not None else None
     if outside is not None and measure is not None:
         extra["outside"] = measure(outside, metrics)
-    extra["finish"] = finish(log) if finish is not None else None
+    extra["finish"] = stamping(code_hash(), settings_hash(settings), finish(log) if finish is not None else None)
     await Runtime(core, log, lockstep=lockstep, **extra).run()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from libs.common.service import Background, run, run_dir_of
 from libs.common.settings import service_settings
 from libs.common.telemetry import Metrics
@@ -18,7 +16,7 @@ LINGER_MS = 50
 
 def main() -> None:
     settings, config = service_settings("monitor", MonitorConfig)
-    core = MonitorCore(msgspec.structs.replace(config, config=config.config or settings.digest()))
+    core = MonitorCore(config)
 
     def background(metrics: Metrics) -> list[Background]:
         read_model.register(metrics, lambda: core.state)

@@ -32,9 +32,6 @@ class MonitorConfig(msgspec.Struct, frozen=True, kw_only=True):
     """File with the Ed25519 key (hex, mode 0600) that signs the manifest; relative to the settings file."""
     trim: bool = False
     """Drop from Redis what the archive holds and no reader or snapshot needs."""
-    code: str = ""
-    config: str = ""
-    """Hashes for the heartbeat; filled in by the composition root."""
 
     def __post_init__(self) -> None:
         for name in ("heartbeat_ms", "silent_heartbeats", "archive_poll_ms", "archive_flush_ms", "archive_rows"):

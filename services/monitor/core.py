@@ -59,9 +59,7 @@ class MonitorCore(Core):
         return iter(())
 
     def _heartbeat(self) -> Heartbeat:
-        return Heartbeat(
-            service=self.service, commits=self.state.steps, code=self.config.code, config=self.config.config
-        )
+        return Heartbeat(service=self.service, commits=self.state.steps)
 
     def _forget_expired(self) -> None:
         """An approval nobody submitted (the gate was closed) has no outcome of its own."""

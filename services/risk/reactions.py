@@ -59,6 +59,7 @@ def on_time(state: RiskState, config: RiskConfig, body: Event, record: Record) -
     if state.pending:
         yield from entries.pending_entries(state, config)
     if state.is_new_minute:
+        yield from _strangers(state, config)
         yield valuation.marked(state)
     if state.is_new_minute or (isinstance(body, Timer) and state.now - state.beat_at >= BEAT_NS):
         yield e.Heartbeat(service=RISK, commits=state.steps)
@@ -124,14 +125,15 @@ def on_flat(state: RiskState, config: RiskConfig, body: e.FlatConfirmed, record:
 def on_heartbeat(state: RiskState, config: RiskConfig, body: e.Heartbeat, record: Record) -> Outputs:
     if body.gap:
         yield from _halt(state, config, Reason.GAP, f"{body.service} misses entries of {body.gap}")
-    if state.now >= state.upgrade_until:
-        yield from _strangers(state, config)
+    yield from _strangers(state, config)
     yield from halts.watched(state, config)
     yield from halts.transients(state, config)
 
 
 def _strangers(state: RiskState, config: RiskConfig) -> Outputs:
     """Services on different code or settings, outside an upgrade that was signed for."""
+    if state.now < state.upgrade_until:
+        return
     for index, name in enumerate(("code", "config")):
         found = {service: hashes[index] for service, hashes in sorted(state.peers.items()) if hashes[index]}
         if len(set(found.values())) > 1:
@@ -165,6 +167,8 @@ def on_started(state: RiskState, config: RiskConfig, body: Started, record: Reco
 
 def on_command(state: RiskState, config: RiskConfig, body: e.Command, record: Record) -> Outputs:
     yield from commands.decided(state, config, body)
+    if isinstance(body, e.UpgradeWindow):
+        yield from _strangers(state, config)
     if isinstance(body, e.LimitChange):
         yield from halts.watched(state, config)
         yield from halts.transients(state, config)

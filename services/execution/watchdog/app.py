@@ -25,8 +25,9 @@ from libs.common import logs
 from libs.common.errors import SettingsError, TidegateError
 from libs.common.events import WatchdogActed
 from libs.common.probes import Probes
+from libs.common.provenance import REVISION_VARIABLE
 from libs.common.sections import password_in
-from libs.common.service import REVISION_VARIABLE, run_dir_of
+from libs.common.service import run_dir_of
 from libs.common.settings import Settings, service_settings
 from libs.common.startup import end
 from libs.common.streams import WATCHDOG

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from cli.rundir import write_secret
 from cli.signing import read_key, write_key
 from libs.common import seal
 from libs.common.errors import UsageError
-from libs.common.events import Halted
+from libs.common.events import Halted, Heartbeat
 from libs.common.sections import Bus
 from tests.waiting import eventually
 
@@ -46,6 +47,23 @@ class Room:
         path.write_text(self.by(who, *arguments, "--sign-only"))
         return path
 
+    @contextmanager
+    def service(self, name: str, extra: dict[str, str]) -> Iterator[None]:
+        env = {**os.environ, "TIDEGATE_CONFIG": str(self.directory / "tidegate.toml"), "PYTHONPATH": str(ROOT)} | extra
+        with (self.directory / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", f"services.{name}"], cwd=self.directory, env=env, stderr=log
+            )
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+    def beats(self, service: str) -> list[Heartbeat]:
+        with LiveBus(Bus(book_url=self.url, market_url=self.url)) as bus:
+            return [record.body for record in bus.read(f"health:{service}") if isinstance(record.body, Heartbeat)]
+
     def halts(self) -> list[str]:
         with LiveBus(Bus(book_url=self.url, market_url=self.url)) as bus:
             return [record.id for record in bus.read("halt") if isinstance(record.body, Halted)]
@@ -67,16 +85,10 @@ def room(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
             lines
         )
         config.write_text(f'{bus}[run]\nseal_key_file = "seal.key"\n{risk}\n')
-        env = {**os.environ, "TIDEGATE_CONFIG": str(config), "PYTHONPATH": str(ROOT)}
-        with (tmp_path / "risk.log").open("wb") as log:
-            process = subprocess.Popen([sys.executable, "-m", "services.risk"], cwd=tmp_path, env=env, stderr=log)
-        try:
-            found = Room(tmp_path, server.url, capsys)
+        found = Room(tmp_path, server.url, capsys)
+        with found.service("risk", {}):
             eventually(found.halts, 30)
             yield found
-        finally:
-            process.kill()
-            process.wait()
 
 
 def test_two_operators_resume_what_one_may_not_and_the_audit_tells(room: Room) -> None:
@@ -137,6 +149,20 @@ def test_pause_and_its_resume_stage_and_upgrade(room: Room) -> None:
     assert "NO_EVIDENCE" in room.said.err
     room.by("alice", "upgrade", "--minutes", "5", code=1)
     room.by("bob", "upgrade", "--minutes", "5")
+
+
+def test_a_service_on_other_code_halts_unless_an_upgrade_was_signed_for(room: Room) -> None:
+    room.by("alice", "upgrade", "--minutes", "5", code=1)
+    room.by("bob", "upgrade", "--minutes", "5")
+    with room.service("signal", {"TIDEGATE_REVISION": "another"}):
+        eventually(lambda: room.beats("signal"), 60)
+        eventually(lambda: len(room.beats("risk")) > 1, 60)
+        assert [beat.code for beat in room.beats("signal")] == ["another"]
+        assert len({beat.config for beat in room.beats("risk") + room.beats("signal")}) == 1
+        assert len(room.halts()) == 1, "born, no more"
+        room.by("alice", "upgrade", "--minutes", "0")
+        eventually(lambda: len(room.halts()) > 1, 120)
+    assert "HASH" in room.run("audit")
 
 
 def test_keys_are_their_owners_and_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -273,8 +273,7 @@ def test_upgrade_window_needs_a_seal_and_ends() -> None:
     assert (window.until_at, window.operator, window.why) == (desk.now + 5 * MINUTE, "alice", "1.2")
     beat(desk, "signal", "new")
     assert of(beat(desk, "execution", "old"), Halted) == []
-    desk.later(5 * MINUTE)
-    halted = only(beat(desk, "execution", "old"), Halted)
+    halted = only(desk.later(5 * MINUTE), Halted)
     assert (halted.reason, halted.detail) == (Reason.HASH, "code: execution old, signal new")
 
 
