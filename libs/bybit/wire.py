@@ -260,11 +260,13 @@ class CoinRow(Row):
     coin: str = ""
     wallet_balance: Text = ""
     equity: Text = ""
+    locked: Text = ""
 
 
 class WalletRow(Row):
     total_equity: Text = ""
     total_available_balance: Text = ""
+    account_mm_rate: Text = msgspec.field(name="accountMMRate", default="")
     coin: list[CoinRow] = []
 
 
@@ -276,17 +278,24 @@ class Wallet(msgspec.Struct, frozen=True, gc=False):
     available: Decimal
     coins: dict[str, Decimal] = {}
     """Balance of every coin that was told, the settle coin among them."""
+    free: dict[str, Decimal] = {}
+    """The same without what open spot orders hold."""
+    margin_ratio: Decimal = Decimal(0)
+    """Maintenance margin over margin balance of the account."""
 
 
 def wallet_of(row: WalletRow, coin: str) -> Wallet:
     """Wire row to value for one coin."""
     coins = {held.coin: amount(held.wallet_balance) for held in row.coin}
+    free = {held.coin: coins[held.coin] - amount(held.locked) for held in row.coin}
+    ratio = amount(row.account_mm_rate)
     for held in row.coin:
         if held.coin == coin:
             equity = amount(held.equity)
             available = decimal(row.total_available_balance)
-            return Wallet(coins[coin], equity, equity if available is None else available, coins)
-    return Wallet(Decimal(0), Decimal(0), amount(row.total_available_balance), coins)
+            rest = equity if available is None else available
+            return Wallet(coins[coin], equity, rest, coins, free, ratio)
+    return Wallet(Decimal(0), Decimal(0), amount(row.total_available_balance), coins, free, ratio)
 
 
 class AccountInfo(Row):

@@ -21,7 +21,7 @@ def of_execution(state: State, config: ExecutionConfig, done: wire.Execution) ->
     """The events of one execution that is not in the log yet."""
     order = state.find(done.link_id) if done.link_id else None
     stop = state.stops.get(done.order_id)
-    booked = spot.booked(done, state.ledger, state.coins, config.settle_coin)
+    booked = spot.booked(done, state.ledger, state.coins)
     if done.kind == "Funding":
         yield _funding(done)
     elif done.kind == "Trade" and order is not None:

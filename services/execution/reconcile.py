@@ -20,7 +20,7 @@ from libs.common.events import (
     Reconciled,
     VenueMessage,
 )
-from libs.common.values import LINEAR, SPOT, category_of, from_units, to_units
+from libs.common.values import LINEAR, SPOT, base_coin, category_of, from_units, to_units
 from services.execution import spot, terms, vitals
 from services.execution.calls import Kind, Pending
 from services.execution.config import ExecutionConfig
@@ -61,7 +61,7 @@ def begin(state: State, config: ExecutionConfig) -> None:
     terms.keep(state, config)
     our.round = Round(our.rounds, now)
     coin, since = config.settle_coin, _executions_from(state, config)
-    coins = ",".join([coin, *(spot.coin_of(symbol, coin) for symbol in spot.symbols_of(config.symbols))])
+    coins = ",".join([coin, *(base_coin(symbol) for symbol in spot.symbols_of(config.symbols))])
     our.round.waiting = [
         calls.add(Kind.POLL_TIME, rest.market_time(), "", now),
         calls.add(Kind.POLL_POSITIONS, rest.positions(coin), "", now),
@@ -168,6 +168,8 @@ def verdict(state: State, config: ExecutionConfig) -> Iterator[Event]:
             PositionReport(symbol=p.symbol, qty=p.qty, entry_price=p.entry_price) for p in current.positions
         ),
         open_orders=len(current.orders),
+        margin_ratio=wallet.margin_ratio,
+        balances=spot.free(wallet, config.symbols),
     )
     for difference in our.confirmed:
         if difference not in our.reported:
@@ -215,7 +217,7 @@ def _conclude(state: State, config: ExecutionConfig, current: Round) -> None:
     our.incarnation = our.incarnation or current.incarnation
     if current.wallet is not None:
         for symbol in spot.symbols_of(config.symbols):
-            held = current.wallet.coins.get(spot.coin_of(symbol, config.settle_coin), Decimal(0))
+            held = current.wallet.coins.get(base_coin(symbol), Decimal(0))
             state.coins.before.setdefault(symbol, held - state.coins.expected(state.ledger, symbol))
     found = list(compare(state, config, current))
     # What the venue has not said yet withholds agreement, but is no disagreement.
@@ -256,7 +258,7 @@ def compare(state: State, config: ExecutionConfig, current: Round) -> Iterator[D
 def _coins(state: State, config: ExecutionConfig, current: Round) -> list[tuple[str, Decimal, Decimal]]:
     if current.wallet is None:
         return []
-    return list(spot.compare(state.ledger, state.coins, current.wallet, config.settle_coin, config.symbols))
+    return list(spot.compare(state.ledger, state.coins, current.wallet, config.symbols))
 
 
 def _compare_wallet(state: State, config: ExecutionConfig, current: Round) -> Iterator[Difference]:

@@ -17,7 +17,7 @@ import msgspec
 from libs.bybit import wire
 from libs.common.events import InstrumentDefined
 from libs.common.portfolio import Ledger
-from libs.common.values import SPOT, category_of, from_units, to_units, venue_name
+from libs.common.values import SPOT, base_coin, category_of, from_units, to_units
 
 _ZERO = Decimal(0)
 
@@ -62,15 +62,15 @@ def symbols_of(symbols: tuple[str, ...]) -> list[str]:
     return [symbol for symbol in symbols if category_of(symbol) == SPOT]
 
 
-def coin_of(symbol: str, settle_coin: str) -> str:
-    """`BTCUSDT-SPOT` -> `BTC`."""
-    return venue_name(symbol).removesuffix(settle_coin)
+def free(wallet: wire.Wallet, symbols: tuple[str, ...]) -> dict[str, Decimal]:
+    """What can be sold of each coin that is traded on spot."""
+    return {coin: wallet.free.get(coin, _ZERO) for coin in map(base_coin, symbols_of(symbols))}
 
 
-def booked(done: wire.Execution, ledger: Ledger, coins: Coins, settle_coin: str) -> Booked:
+def booked(done: wire.Execution, ledger: Ledger, coins: Coins) -> Booked:
     """How an execution is booked. Only a purchase whose fee is taken in the coin differs from what the venue says."""
     grid = ledger.grids.get(done.symbol)
-    in_coin = category_of(done.symbol) == SPOT and done.fee_coin == coin_of(done.symbol, settle_coin)
+    in_coin = category_of(done.symbol) == SPOT and done.fee_coin == base_coin(done.symbol)
     if not in_coin or grid is None:
         return Booked(done.qty, done.fee)
     received = done.qty - done.fee
@@ -82,12 +82,12 @@ def booked(done: wire.Execution, ledger: Ledger, coins: Coins, settle_coin: str)
 
 
 def compare(
-    ledger: Ledger, coins: Coins, wallet: wire.Wallet, settle_coin: str, symbols: tuple[str, ...]
+    ledger: Ledger, coins: Coins, wallet: wire.Wallet, symbols: tuple[str, ...]
 ) -> Iterator[tuple[str, Decimal, Decimal]]:
     """Symbols whose coins differ: (symbol, ours, the venue's)."""
     for symbol in symbols_of(symbols):
         ours = coins.expected(ledger, symbol)
-        theirs = wallet.coins.get(coin_of(symbol, settle_coin), _ZERO)
+        theirs = wallet.coins.get(base_coin(symbol), _ZERO)
         if ours != theirs:
             yield symbol, ours, theirs
 

@@ -48,6 +48,8 @@ class TickerData(msgspec.Struct, gc=False):
     last: str = msgspec.field(name="lastPrice", default="")
     mark: str = msgspec.field(name="markPrice", default="")
     index: str = msgspec.field(name="indexPrice", default="")
+    coin_index: str = msgspec.field(name="usdIndexPrice", default="")
+    """Of spot."""
     funding_rate: str = msgspec.field(name="fundingRate", default="")
     next_funding: str = msgspec.field(name="nextFundingTime", default="")
 

@@ -167,7 +167,7 @@ def read_ticker(market: Market, frame: frames.Frame, findings: Findings) -> bool
         findings.reject(market.symbol, RejectKind.OUT_OF_ORDER, f"{quote.stamp_ms} or later", f"{frame.ts}")
         return False
     try:
-        prices = [Decimal(text) if text else None for text in (data.last, data.mark, data.index)]
+        prices = [Decimal(text) if text else None for text in (data.last, data.mark, data.index or data.coin_index)]
         rate = Decimal(data.funding_rate) if data.funding_rate else quote.funding_rate
         funding_at = int(data.next_funding) * NS_PER_MS if data.next_funding else quote.next_funding_at
     except (InvalidOperation, ValueError) as e:
@@ -175,8 +175,8 @@ def read_ticker(market: Market, frame: frames.Frame, findings: Findings) -> bool
     if not rate.is_finite() or any(price is not None and not (price.is_finite() and price > 0) for price in prices):
         raise msgspec.DecodeError("expected positive prices in a ticker")
     last, mark, index = prices
-    if category_of(market.symbol) == SPOT:  # what is owned is worth what it trades at; there is no mark price
-        mark, index = last, last
+    if category_of(market.symbol) == SPOT:  # no mark price here: the venue values coins at their index, and so do we
+        mark = index = prices[2] or last
     before = (quote.mark, quote.index, quote.funding_rate, quote.next_funding_at)
     quote.last, quote.mark, quote.index = last or quote.last, mark or quote.mark, index or quote.index
     quote.funding_rate, quote.next_funding_at, quote.stamp_ms = rate, funding_at, frame.ts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from decimal import Decimal
 
 import msgspec
 
@@ -31,8 +30,9 @@ def reducible(state: RiskState, symbol: str, wanted: int, sign: int) -> int:
     """
     market = state.markets[symbol]
     lots = min(wanted, kernel.closable(state.ledger.lots(symbol), reduce_open(state, symbol, sign), sign))
-    if is_spot(symbol) and state.balances_at > market.traded_at:
-        lots = min(lots, state.ledger.grids[symbol].lots(state.balances.get(base_coin(symbol), Decimal(0))))
+    free = state.balances.get(base_coin(symbol)) if is_spot(symbol) else None
+    if free is not None and state.balances_at > market.traded_at:
+        lots = min(lots, state.ledger.grids[symbol].lots(free))
     if market.max_lots > 0:
         lots = min(lots, market.max_lots)
     return floor_step(lots, market.step)

@@ -34,18 +34,18 @@ def execution(side: str, qty: str, price: str, fee: str, coin: str) -> wire.Exec
 
 def test_a_fee_in_coins_is_cost_and_what_is_below_a_lot_is_dust():
     done = execution("Buy", "0.0015", "60000", "0.0000015", "BTC")
-    booked = spot.booked(done, holding(), spot.Coins(), "USDT")
+    booked = spot.booked(done, holding(), spot.Coins())
     assert (booked.qty, booked.fee, booked.dust) == (D("0.001498"), D("0.12"), D("0.0000005"))
 
 
 def test_dust_becomes_a_lot_when_there_is_enough_of_it():
     coins = spot.Coins(dust={PAIR: D("0.0000006")})
-    booked = spot.booked(execution("Buy", "0.0015", "60000", "0.0000015", "BTC"), holding(), coins, "USDT")
+    booked = spot.booked(execution("Buy", "0.0015", "60000", "0.0000015", "BTC"), holding(), coins)
     assert (booked.qty, booked.dust) == (D("0.001499"), D("-0.0000005"))
 
 
 def test_a_sale_is_booked_as_the_venue_says():
-    booked = spot.booked(execution("Sell", "0.001", "60000", "0.06", "USDT"), holding(), spot.Coins(), "USDT")
+    booked = spot.booked(execution("Sell", "0.001", "60000", "0.06", "USDT"), holding(), spot.Coins())
     assert (booked.qty, booked.fee, booked.dust) == (D("0.001"), D("0.06"), 0)
 
 
@@ -60,7 +60,7 @@ def test_no_coin_and_no_money_is_lost(lots: int, ticks: int, rate: int, dust: in
     fee = qty * D(rate).scaleb(-8)
     before = D(dust).scaleb(-9)
     done = execution("Buy", f"{qty:f}", f"{price:f}", f"{fee:f}", "BTC")
-    booked = spot.booked(done, ledger, spot.Coins(dust={PAIR: before}), "USDT")
+    booked = spot.booked(done, ledger, spot.Coins(dust={PAIR: before}))
     assert booked.qty + booked.dust == qty - fee
     assert 0 <= before + booked.dust < D("0.000001")
     assert to_units(booked.fee) + to_units(booked.qty * price) == to_units(qty * price)

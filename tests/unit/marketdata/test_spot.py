@@ -31,10 +31,11 @@ def test_frames_of_the_spot_stream_move_the_spot_pair_alone(desk: Desk):
     assert [event.symbol for event in out if isinstance(event, Tick)] == [SPOT]
 
 
-def test_what_is_owned_is_worth_what_it_trades_at(desk: Desk):
-    out = desk.send(spot(ticker(kind="snapshot", lastPrice="100.07", usdIndexPrice="99")), at=T0 + MS)
+@pytest.mark.parametrize(("index", "mark"), [("99.5", "99.5"), ("", "100.07")])
+def test_coins_are_valued_at_their_index_and_without_one_at_the_last_trade(desk: Desk, index: str, mark: str):
+    out = desk.send(spot(ticker(kind="snapshot", lastPrice="100.07", usdIndexPrice=index)), at=T0 + MS)
     (found,) = [event for event in out if isinstance(event, Reference)]
-    assert (found.symbol, found.mark, found.index) == (SPOT, Decimal("100.07"), Decimal("100.07"))
+    assert (found.symbol, found.mark, found.index) == (SPOT, Decimal(mark), Decimal(mark))
 
 
 def test_a_lost_spot_stream_is_no_loss_of_the_perpetuals(desk: Desk):
