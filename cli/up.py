@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from cli.context import DEFAULT, Context, Ctx, say
 from cli.follow import Pulse
 from cli.live import LiveSession
-from cli.tapes import BASE, Duration, Seed, Tapes, absolute, duration_ms, survey
+from cli.tapes import BASE, Duration, Seed, Tapes, absolute, duration_ms, survey, with_spot
 from libs.common.errors import TidegateError, UsageError
 from libs.common.settings import Settings
 
@@ -74,8 +74,10 @@ def tape_plan(ctx: Context, seed: int | None, speed: str, duration: str | None, 
     wished |= {"run.resume_after_ms": 0, "run.flatten_at_end": False}
     if seed is not None:
         wished["run.seed"] = seed
-    seed = ctx.settings(wished, BASE).run.seed
-    span_ms, symbols, silence_ms, _ = survey(tapes, seed)
+    settings = ctx.settings(wished, BASE)
+    seed = settings.run.seed
+    span_ms, traded, silence_ms, _ = survey(tapes, seed)
+    symbols = with_spot(traded, settings)
     played_ms = min(span_ms, duration_ms(duration) if duration else span_ms)
     cadence_ms = silence_ms // times * 2
     if cadence_ms > CADENCE_MS:  # a candle tape has a print every few seconds, however liquid the market was

@@ -70,6 +70,7 @@ class Reason(StrEnum):
     MAX_MARGIN_RATIO = "max_margin_ratio"
     SIGNAL_FLOOD = "signal_flood"
     SPOT_SHORT = "SPOT_SHORT"
+    SPOT_CASH = "SPOT_CASH"
     BELOW_MINIMUM = "BELOW_MINIMUM"
     NO_EDGE = "NO_EDGE"
     NO_MARKET = "NO_MARKET"

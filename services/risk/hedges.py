@@ -17,6 +17,7 @@ from libs.common.events import Event, OrderRefused, Purpose, Reason, Signal
 from libs.common.record import Record
 from libs.common.values import Side, to_units
 from services.risk import entries, exits, kernel, limits
+from services.risk.cash import free_units, held_units
 from services.risk.config import RiskConfig
 from services.risk.draft import Draft, exposure, minimum_lots, reserve
 from services.risk.entries import Wanted, refused
@@ -163,11 +164,14 @@ def _least(state: RiskState, draft: Draft) -> Decimal:
 
 
 def _room(state: RiskState, hedge: Draft, own: Draft) -> Decimal:
-    """The quantity of which both legs together fit under the gross limits."""
-    values = (d.lot_units / state.ledger.grids[d.symbol].lot_size for d in (hedge, own))
+    """The quantity of which both legs together fit under the gross limits and into the free cash."""
+    sizes = [(d, state.ledger.grids[d.symbol].lot_size) for d in (hedge, own)]
+    value = sum((d.lot_units / lot for d, lot in sizes), Decimal(0))
+    cash = sum((held_units(state, d.symbol, d.lot_units) / lot for d, lot in sizes), Decimal(0))
     e = own.exposure
     used = e.gross_others_units + kernel.worst_value(e.lots, e.mark_units, e.buy_units, e.sell_units)
-    return Decimal(max(limits.gross_units(state) - used, 0)) / max(sum(values, Decimal(0)), Decimal(1))
+    gross = Decimal(max(limits.gross_units(state) - used, 0)) / max(value, Decimal(1))
+    return min(gross, free_units(state) / max(cash, Decimal(1)))
 
 
 # --- watching --------------------------------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ from decimal import Decimal
 from functools import lru_cache, partial
 
 from libs.common.events import LimitUse, Mode, Reason
-from libs.common.values import SPOT, Grid, Side, category_of
+from libs.common.values import SPOT, Grid, Side, category_of, from_units
 from services.risk import kernel, standing
+from services.risk.cash import free_units
 from services.risk.draft import PPM, Draft, exposure, minimum_lots, ratio
 from services.risk.modes import SEVERITY, effective_mode
 from services.risk.orders import rests
@@ -104,6 +105,12 @@ def no_edge(state: RiskState, draft: Draft) -> Use:
 def spot_short(state: RiskState, draft: Draft) -> Use:
     """Coins that are not owned cannot be sold: on spot there is no entry by selling."""
     return flag(Reason.SPOT_SHORT, draft.side is Side.SELL and category_of(draft.symbol) == SPOT)
+
+
+def spot_cash(state: RiskState, draft: Draft) -> Use:
+    """Coins are paid for at once, with what no margin holds: nothing is borrowed for them."""
+    cost, cash = (draft.lots * draft.lot_units, free_units(state)) if category_of(draft.symbol) == SPOT else (0, 0)
+    return Use(LimitUse(Reason.SPOT_CASH, from_units(cost), from_units(cash)), cost > cash)
 
 
 def order_rate(state: RiskState, draft: Draft) -> Use:
@@ -255,6 +262,10 @@ def _cap_net(state: RiskState, draft: Draft) -> int:
     return kernel.lots_for(units_of(state.limits.max_net_usd) - used, draft.lot_units)
 
 
+def _cap_cash(state: RiskState, draft: Draft) -> int:
+    return kernel.lots_for(free_units(state), draft.lot_units) if category_of(draft.symbol) == SPOT else draft.lots
+
+
 def _value_cap(draft: Draft, most_units: int) -> int:
     return kernel.lots_for(most_units - _side(draft, draft.side.sign), draft.lot_units)
 
@@ -322,7 +333,8 @@ ENTRY: tuple[Entry, ...] = (
     max_gross_usd,
     max_net_usd,
     max_leverage,
+    spot_cash,
     below_minimum,
 )
 
-CAPS: tuple[Cap, ...] = (_cap_position, _cap_symbol, _cap_order, _cap_gross, _cap_net)
+CAPS: tuple[Cap, ...] = (_cap_position, _cap_symbol, _cap_order, _cap_gross, _cap_net, _cap_cash)

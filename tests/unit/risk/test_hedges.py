@@ -8,7 +8,8 @@ import pytest
 
 from libs.common import events as e
 from libs.common.events import Halted, OrderIntent, OrderRefused, Purpose, Reason, TimeInForce
-from services.risk import hedges
+from libs.common.values import to_units
+from services.risk import cash, hedges
 from services.risk.config import Allow, EntryStyle
 from tests.unit.risk.desk import SECOND, D, Desk, Side, of, only
 from tests.unit.risk.pairs import PERP, SPOT, ask, legs, paired, stakes, traded
@@ -31,7 +32,7 @@ def test_both_legs_at_one_quantity_on_the_coarser_lot() -> None:
     made = ask(desk)
     assert [order.symbol for order in of(made, OrderIntent)] == [SPOT, PERP]
     orders = legs(made)
-    assert orders[SPOT].qty == orders[PERP].qty == D("0.166")
+    assert orders[SPOT].qty == orders[PERP].qty == D("0.137")
     assert (orders[SPOT].side, orders[PERP].side) == (Side.BUY, Side.SELL)
     assert {o.time_in_force for o in orders.values()} == {TimeInForce.IOC}, "a pair does not rest"
     assert {o.stop_distance for o in orders.values()} == {D(0)}, "no leg has a stop of its own"
@@ -45,7 +46,7 @@ def test_both_legs_at_one_quantity_on_the_coarser_lot() -> None:
         ("max_position_size", D("0.05"), D("0.05")),
         ("max_order_usd", D(1300), D("0.021")),
         ("max_gross_usd", D(12_000), D("0.099")),
-        ("max_leverage", D(1), D("0.083")),
+        ("max_leverage", D(1), D("0.082")),
         ("position_limit_usd", D(3000), D("0.049")),
     ],
 )
@@ -114,10 +115,10 @@ def test_a_pair_is_not_resized_and_leaves_whole() -> None:
     desk = paired()
     assert only(ask(desk, "0"), OrderRefused).reason is Reason.NO_CHANGE
     held(desk)
-    assert stakes(desk) == (D("-0.166"), D("0.166"))
+    assert stakes(desk) == (D("-0.137"), D("0.137"))
     assert only(ask(desk, "-0.2"), OrderRefused).reason is Reason.NO_CHANGE
     out = legs(ask(desk, "0"))
-    assert {o.qty for o in out.values()} == {D("0.166")}
+    assert {o.qty for o in out.values()} == {D("0.137")}
     assert (out[SPOT].side, out[PERP].side) == (Side.SELL, Side.BUY)
     assert only(ask(desk, "0"), OrderRefused).reason is Reason.IN_FLIGHT
     for order in out.values():
@@ -133,7 +134,7 @@ def test_leg_that_never_traded_unwinds_the_other() -> None:
     made = traded(desk, orders[PERP], 0)
     out = only(made, OrderIntent)
     assert (out.symbol, out.side, out.qty, out.reduce_only, out.purpose) == (
-        SPOT, Side.SELL, D("0.166"), True, Purpose.EXIT,
+        SPOT, Side.SELL, D("0.137"), True, Purpose.EXIT,
     )  # fmt: skip
     traded(desk, out)
     assert stakes(desk) == (0, 0)
@@ -144,7 +145,7 @@ def test_partly_filled_leg_unwinds_both_the_larger_first() -> None:
     orders = legs(ask(desk))
     traded(desk, orders[SPOT])
     out = of(traded(desk, orders[PERP], "0.1"), OrderIntent)
-    assert [(o.symbol, o.qty) for o in out] == [(SPOT, D("0.166")), (PERP, D("0.1"))]
+    assert [(o.symbol, o.qty) for o in out] == [(SPOT, D("0.137")), (PERP, D("0.1"))]
 
 
 def test_halt_between_the_legs_unwinds_what_was_bought() -> None:
@@ -154,7 +155,7 @@ def test_halt_between_the_legs_unwinds_what_was_bought() -> None:
     halted(desk)
     refusal = e.OrderRejected(order_link_id=orders[PERP].order_link_id, symbol=PERP, reason="gate")
     out = only(desk.put(refusal, "order"), OrderIntent)
-    assert (out.symbol, out.qty) == (SPOT, D("0.166"))
+    assert (out.symbol, out.qty) == (SPOT, D("0.137"))
 
 
 def test_unanswered_leg_is_waited_for_half_a_second_of_tape_and_unwound_when_it_comes_late() -> None:
@@ -176,7 +177,7 @@ def test_adl_of_one_leg_unwinds_the_pair_in_any_mode() -> None:
         held(desk)
         prepare(desk)
         out = of(desk.adjust(Side.BUY, "0.1", "60000"), OrderIntent)
-        assert [(o.symbol, o.qty) for o in out] == [(SPOT, D("0.166")), (PERP, D("0.066"))]
+        assert [(o.symbol, o.qty) for o in out] == [(SPOT, D("0.137")), (PERP, D("0.037"))]
 
 
 def test_halt_leaves_a_whole_pair_alone_and_lets_it_out() -> None:
@@ -190,7 +191,7 @@ def test_halt_leaves_a_whole_pair_alone_and_lets_it_out() -> None:
 def test_fee_in_coins_is_no_missing_leg() -> None:
     desk = paired()
     orders = legs(ask(desk))
-    traded(desk, orders[SPOT], "0.165834")
+    traded(desk, orders[SPOT], "0.136863")
     assert of(traded(desk, orders[PERP]), OrderIntent) == []
     assert of(desk.later(), OrderIntent) == []
 
@@ -243,16 +244,16 @@ def snapshot(desk: Desk, coins: str) -> None:
 def test_spot_exit_sells_at_most_the_free_balance() -> None:
     desk = paired()
     held(desk)
-    snapshot(desk, "0.1658342")
+    snapshot(desk, "0.1368632")
     out = legs(ask(desk, "0"))
-    assert out[SPOT].qty == D("0.165834")
+    assert out[SPOT].qty == D("0.136863")
 
 
 def test_a_balance_told_before_the_last_trade_counts_for_nothing() -> None:
     desk = paired()
     snapshot(desk, "0")
     held(desk)
-    assert legs(ask(desk, "0"))[SPOT].qty == D("0.166")
+    assert legs(ask(desk, "0"))[SPOT].qty == D("0.137")
 
 
 def test_dust_on_spot_is_reported_and_counts_as_flat() -> None:
@@ -291,3 +292,34 @@ def test_nothing_is_unwound_beside_a_liquidation() -> None:
     desk.put(e.FlattenRequested(operator="a", nonce="f", expires_at=0), "command")
     assert of(desk.adjust(Side.BUY, "0.1", "60000"), OrderIntent) == []
     assert all(order.purpose is Purpose.FLATTEN for order in of(desk.later(), OrderIntent))
+
+
+def test_coins_are_bought_with_what_no_margin_holds() -> None:
+    """10,000 less 1 % to spare: 0.137 at 60,000 for the coins and a fifth of it as margin; whoever comes next gets what is left."""
+    desk = paired(
+        allow={"arb": Allow(symbols=(PERP, SPOT)), "trend": Allow(symbols=(SPOT,)), "late": Allow(symbols=(SPOT,))},
+        allocation={"arb": D("0.4"), "trend": D("0.3"), "late": D("0.3")},
+        max_position_size=D(10), position_limit_usd=D(100_000), max_net_usd=D(100_000),
+    )  # fmt: skip
+    held(desk)
+    left = only(desk.signal("1", "trend", SPOT), OrderIntent)
+    assert left.qty * left.price < 150
+    traded(desk, left)
+    assert only(desk.signal("1", "late", SPOT), OrderRefused).reason is Reason.SPOT_CASH
+
+
+def test_orders_under_way_hold_their_cash() -> None:
+    desk = paired()
+    before = cash.free_units(desk.state)
+    orders = legs(ask(desk))
+    worth = D("0.137") * (orders[SPOT].price + D(60_000) / 5)
+    assert abs(to_units(worth * D("0.99")) - (before - cash.free_units(desk.state))) < to_units(D(10))
+
+
+def test_more_margin_than_money_leaves_no_cash() -> None:
+    desk = paired()
+    held(desk)
+    desk.state.ledger.wallet_units = 0
+    assert cash.free_units(desk.state) == 0
+    desk.state.markets.pop(PERP)
+    assert cash.free_units(desk.state) == 0
