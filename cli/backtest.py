@@ -147,7 +147,9 @@ class Backtest:
 
         def sealed(event: Event) -> Event:
             if isinstance(event, OrderIntent):
-                return seal.sign(private, msgspec.structs.replace(event, epoch=1, key_id="backtest"))
+                return seal.sign(
+                    private, msgspec.structs.replace(event, book=settings.bus.book, epoch=1, key_id="backtest")
+                )
             return event
 
         from services.risk.modes import gate_changes

@@ -18,6 +18,8 @@ def core_of(service: str, config: Path, overrides: Mapping[str, Any] | None = No
     kind = _config_kinds()[service]
     settings = load({service: kind}, config, env={}, overrides=overrides or {})
     section: Any = settings.section(service, kind)
+    if service == EXECUTION:
+        section = msgspec.structs.replace(section, book=settings.bus.book)
     if service == SIGNAL:
         return _signal(section, settings.path(section.models_dir))
     core: Core = _core_kinds()[service](section)

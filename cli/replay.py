@@ -93,7 +93,8 @@ class ServiceReplay:
         recorded = self.recording.sealed_intent(event.order_link_id)
         if recorded is None:
             return event
-        sealed = msgspec.structs.replace(event, epoch=recorded.epoch, key_id=recorded.key_id, seal=recorded.seal)
+        shell = {name: getattr(recorded, name) for name in ("book", "epoch", "key_id", "seal")}
+        sealed = msgspec.structs.replace(event, **shell)
         return sealed if seal.verify(self.seal_keys.get(recorded.key_id, ""), sealed) else event
 
     def steps(self) -> Iterator[list[Record]]:

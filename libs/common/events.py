@@ -263,7 +263,7 @@ class OrderIntent(Event, frozen=True, kw_only=True):
     """An approved, sized and sealed order. `order_link_id` is derived from the signal's id: the idempotency key.
 
     `seal` (Ed25519, hex) and `key_id` are written by risk's shell over `seal.sealed_bytes(intent)`; `epoch` is the
-    writer's fencing epoch, also from the shell. The three are verified in a replay, not compared.
+    writer's fencing epoch, `book` its trading book, also from the shell. The four are verified in a replay, not compared.
     """
 
     order_link_id: str
@@ -281,6 +281,7 @@ class OrderIntent(Event, frozen=True, kw_only=True):
     cancel_after_ms: int = 0
     """For resting orders: risk cancels the rest after this span; 0 for IOC."""
     limits: tuple[LimitUse, ...] = ()
+    book: str = ""
     epoch: int = 0
     key_id: str = ""
     seal: str = ""
@@ -474,6 +475,8 @@ class OrderSubmitted(Event, frozen=True, kw_only=True):
     expires_at: int
     stop_loss: Decimal = Decimal(0)
     """Trigger price of the stop that travels inside the order; 0 for none."""
+    epoch: int = 0
+    """Of the approval: one of an earlier epoch is refused from here on."""
 
 
 class OrderAccepted(Event, frozen=True, kw_only=True):

@@ -84,6 +84,7 @@ CATALOGUE: dict[str, Spec] = {
     "reconcile_mismatches_total": Spec("counter", "Differences with the exchange.", ("kind",), "monitor"),
     "mismatch_open_seconds": Spec("gauge", "Age of an unresolved mismatch; 0 when equal.", (), "monitor"),
     "foreign_orders_total": Spec("counter", "Orders on the account that are not ours.", (), "monitor"),
+    "forged_approvals_total": Spec("counter", "Approvals refused as none of risk's.", ("reason",), "monitor"),
     "service_heartbeat_age_seconds": Spec("gauge", "Since a service's last heartbeat.", ("service",), "monitor"),
     "api_key_age_seconds": Spec("gauge", "Age of the API key in use; 0 when it is not known.", (), "monitor"),
     "http_silent": Spec("gauge", "1 while HTTP to the exchange is silent after a 403.", (), "monitor"),

@@ -39,8 +39,8 @@ def bound(settings: Settings, config: ExecutionConfig) -> tuple[ExecutionConfig,
     """The configuration as the venue has it, which is learnt from the hosts. Raises SettingsError when stage and venue do not fit."""
     venue = binding(settings.run.stage, settings.venue.region, settings.venue.rest_url, settings.venue.ws_url)
     check = settled(config, venue)
-    known = msgspec.structs.replace(config, venue_class=venue.value, region=settings.venue.region, check_key=check)
-    return known, venue
+    learnt = {"venue_class": venue.value, "region": settings.venue.region, "book": settings.bus.book}
+    return msgspec.structs.replace(config, check_key=check, **learnt), venue
 
 
 def _main() -> None:

@@ -1,33 +1,56 @@
 """From a sealed approval to an order: the only way a create request comes to be.
 
 `VerifiedIntent` is made by `verified` alone, `OrderSubmitted` by `submission` alone (which takes a VerifiedIntent), and
-`create_call` takes only an OrderSubmitted. So every create request has one valid approval, committed before it.
+`create_call` takes only an OrderSubmitted. So every create request has one valid approval, committed before it; tests read
+the code of the service for any other way.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
 
-import msgspec
-
 from libs.bybit import rest
 from libs.common import seal
 from libs.common.events import OrderIntent, OrderSubmitted, Purpose
 from libs.common.values import SPOT, Grid, category_of
+from services.execution.config import ExecutionConfig
+
+MS = 1_000_000
+EXPIRED = "EXPIRED"
 
 
-class VerifiedIntent(msgspec.Struct, frozen=True):
-    """An approval whose seal was checked; see `verified`."""
-
-    intent: OrderIntent
+_PROOF = object()
+"""Held by `verified` alone: nothing else can make a VerifiedIntent."""
 
 
-def verified(keys: dict[str, str], intent: OrderIntent) -> VerifiedIntent | None:
-    """The approval when its seal is by the public key that its key id names, else None."""
-    public_key = keys.get(intent.key_id)
-    if public_key is None or not seal.verify(public_key, intent):
+class VerifiedIntent:
+    """An approval whose seal was checked; `verified` is the only one to make it."""
+
+    __slots__ = ("intent",)
+
+    def __init__(self, intent: OrderIntent, proof: object) -> None:
+        if proof is not _PROOF:
+            raise TypeError("expected a VerifiedIntent to come from verified(), was made elsewhere")
+        self.intent = intent
+
+
+def verified(config: ExecutionConfig, intent: OrderIntent, at: int) -> VerifiedIntent | None:
+    """The approval when its seal is by a key that its key id names and that is not retired `at` (ns), else None."""
+    public_key = config.seal_keys.get(intent.key_id)
+    if public_key is None or at >= config.seal_retired.get(intent.key_id, at + 1):
         return None
-    return VerifiedIntent(intent)
+    return VerifiedIntent(intent, _PROOF) if seal.verify(public_key, intent) else None
+
+
+def terms_refusal(config: ExecutionConfig, epoch: int, intent: OrderIntent, at: int, now: int) -> str:
+    """Why an approval's own terms turn it down; "" when they do not. `at`: when it was made, `epoch`: the last one obeyed."""
+    if now >= intent.expires_at:
+        return EXPIRED
+    if intent.expires_at > at + config.longest_approval_ms * MS:
+        return seal.LASTS_TOO_LONG
+    if intent.book != config.book:
+        return seal.OTHER_BOOK
+    return seal.OLD_EPOCH if intent.epoch < epoch else ""
 
 
 def scopes(intent: OrderIntent) -> tuple[str, ...]:
@@ -50,6 +73,7 @@ def submission(approval: VerifiedIntent, grid: Grid | None) -> OrderSubmitted:
         purpose=intent.purpose,
         expires_at=intent.expires_at,
         stop_loss=_stop_loss(intent, grid),
+        epoch=intent.epoch,
     )
 
 

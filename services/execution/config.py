@@ -8,12 +8,21 @@ import msgspec
 
 from libs.common.values import venue_name
 
+LONGEST_APPROVAL_MS = 2_000
+MOST_KEYS = 2
+
 
 class ExecutionConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Plain values; the composition root fills in the keys. Spans are ms of tape or wall-clock time."""
 
     seal_keys: dict[str, str] = {}
-    """Public keys (hex) that approvals may be sealed with, by key id; two while a rotation overlaps."""
+    """Public keys (hex) that approvals may be sealed with, by key id: one, or two while a rotation overlaps."""
+    seal_retired: dict[str, int] = {}
+    """Key id -> instant (ns since 1970 UTC) from which its seals are refused: the end of a rotation's overlap."""
+    longest_approval_ms: int = 2_000
+    """An approval that runs out later than this after it was made is refused."""
+    book: str = ""
+    """Set by the composition root: the trading book, which every approval has to name."""
     symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT")
     """Where leverage and position mode are asserted at start."""
     settle_coin: str = "USDT"
@@ -57,6 +66,16 @@ class ExecutionConfig(msgspec.Struct, frozen=True, kw_only=True):
                     f"symbols: expected USDT perpetuals (BTCUSDT) and spot pairs (BTCUSDT-SPOT), was {symbol!r}; "
                     "options and dated futures are not traded"
                 )
+        if not 0 < self.longest_approval_ms <= LONGEST_APPROVAL_MS:
+            raise ValueError(
+                f"longest_approval_ms: expected 1 to {LONGEST_APPROVAL_MS}, was {self.longest_approval_ms}"
+            )
+        lasting = sorted(self.seal_keys.keys() - self.seal_retired.keys())
+        if len(lasting) > MOST_KEYS:
+            raise ValueError(
+                f"seal_keys: expected one key, or two while a rotation overlaps, was {', '.join(lasting)}; "
+                "say in seal_retired when the old ones end"
+            )
         if self.margin_mode not in MARGIN_MODES:
             raise ValueError(f"margin_mode: expected one of {', '.join(MARGIN_MODES)}, was {self.margin_mode!r}")
         if self.dcp_window_s and not 3 <= self.dcp_window_s <= 300:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from libs.bybit import rest
 from libs.bybit.limits import CREATE
+from libs.common import seal
 from libs.common.decider import Core, Linked, Request
 from libs.common.events import (
     AccountSnapshot,
@@ -71,7 +72,7 @@ class ExecutionCore(Core):
         self.config = config
         self.state: State = State()
         self._news = News()
-        self._checked: tuple[OrderIntent, approvals.VerifiedIntent | None] | None = None
+        self._checked: tuple[OrderIntent, int, approvals.VerifiedIntent | None] | None = None
 
     # --- the contract ---------------------------------------------------------------------------------------------
 
@@ -105,7 +106,7 @@ class ExecutionCore(Core):
     def decide(self, record: Record) -> Iterator[Output]:
         body = record.body
         if isinstance(body, OrderIntent):
-            yield self._answer(body, max(self.state.now, record.at))
+            yield self._answer(body, record.at)
             return
         yield from self._report(self._news)
         timed = isinstance(body, Instant | Timer)
@@ -119,7 +120,7 @@ class ExecutionCore(Core):
         body = record.body
         if not isinstance(body, OrderIntent) or body.purpose is not Purpose.ENTRY:
             return ()
-        return () if self._refusal(body, max(self.state.now, record.at)) else approvals.scopes(body)
+        return () if self._refusal(body, record.at) else approvals.scopes(body)
 
     def refused(self, record: Record) -> Iterator[Output]:
         body = record.body
@@ -142,27 +143,29 @@ class ExecutionCore(Core):
 
     # --- approvals ------------------------------------------------------------------------------------------------
 
-    def _answer(self, intent: OrderIntent, now: int) -> Event:
-        reason = self._refusal(intent, now)
-        approval = None if reason else self._verified(intent)
+    def _answer(self, intent: OrderIntent, at: int) -> Event:
+        reason = self._refusal(intent, at)
+        approval = None if reason else self._verified(intent, at)
         if approval is None:
-            return OrderRejected(order_link_id=intent.order_link_id, symbol=intent.symbol, reason=reason or "SEAL")
+            reason = reason or seal.BAD_SEAL
+            return OrderRejected(order_link_id=intent.order_link_id, symbol=intent.symbol, reason=reason)
         grid = self.state.ledger.grids.get(intent.symbol) if self.config.attach_stops else None
         return approvals.submission(approval, grid)
 
-    def _refusal(self, intent: OrderIntent, now: int) -> str:
-        """Why an approval becomes no order; "" when it may. What costs most, the seal, is looked at last."""
+    def _refusal(self, intent: OrderIntent, at: int) -> str:
+        """Why an approval made `at` becomes no order; "" when it may. What costs most, the seal, is looked at last."""
+        now = max(self.state.now, at)
         if intent.order_link_id in self.state.used:
             return DUPLICATE
-        if now >= intent.expires_at:
-            return "EXPIRED"
+        if reason := approvals.terms_refusal(self.config, self.state.epoch, intent, at, now):
+            return reason
         if not tradable(intent.symbol):
             return "UNSUPPORTED"
         if intent.purpose is Purpose.ENTRY:
             reason = self._entry_refusal(intent, now)
         else:
             reason = "" if intent.reduce_only else "NOT_REDUCE_ONLY"
-        return reason or ("" if self._verified(intent) is not None else "SEAL")
+        return reason or ("" if self._verified(intent, at) is not None else seal.BAD_SEAL)
 
     def _entry_refusal(self, intent: OrderIntent, now: int) -> str:
         calls = self.state.calls
@@ -171,11 +174,11 @@ class ExecutionCore(Core):
         modes = [self.state.halted[scope] for scope in approvals.scopes(intent) if scope in self.state.halted]
         return "" if not modes else HALTED if any(mode in CLOSED_MODES for mode in modes) else modes[0].value
 
-    def _verified(self, intent: OrderIntent) -> approvals.VerifiedIntent | None:
+    def _verified(self, intent: OrderIntent, at: int) -> approvals.VerifiedIntent | None:
         """The seal is checked once an approval, although its guards and its answer both ask."""
-        if self._checked is None or self._checked[0] is not intent:
-            self._checked = (intent, approvals.verified(self.config.seal_keys, intent))
-        return self._checked[1]
+        if self._checked is None or self._checked[0] is not intent or self._checked[1] != at:
+            self._checked = (intent, at, approvals.verified(self.config, intent, at))
+        return self._checked[2]
 
     # --- learning inputs --------------------------------------------------------------------------------------------
 
@@ -250,6 +253,7 @@ class ExecutionCore(Core):
         match body:
             case OrderSubmitted():
                 state.submit(body, record)
+                state.epoch = max(state.epoch, body.epoch)
                 call = approvals.create_call(body)
                 state.calls.add(
                     Kind.CREATE,

@@ -131,6 +131,8 @@ class State(msgspec.Struct):
     """Symbol -> link id of the last entry that filled: whose stop an unannounced one is."""
     foreign: dict[str, int] = {}
     """Order ids that were reported as foreign -> when."""
+    epoch: int = 0
+    """Of the last approval obeyed; one of an earlier epoch comes from a writer that was replaced."""
     halted: dict[str, Mode] = {}
     """Scopes that are not NORMAL, as the gate has them."""
     calls: Calls = msgspec.field(default_factory=Calls)

@@ -59,6 +59,8 @@ def _reconciliation(state: State, config: MonitorConfig, found: dict[str, Alert]
             found["mismatch_unresolved"] = Alert(PAGE, state.mismatch)
     if state.foreign_at and _ms(state.now - state.foreign_at) <= config.foreign_quiet_ms:
         found["foreign_order"] = Alert(TICKET, f"an order that is not ours: {state.foreign}")
+    if state.forged_at and _ms(state.now - state.forged_at) <= config.foreign_quiet_ms:
+        found["forged_approval"] = Alert(PAGE, f"an approval that risk did not make was refused: {state.forged}")
 
 
 def _services(state: State, config: MonitorConfig, found: dict[str, Alert]) -> None:

@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from libs.common.events import Mode, RejectKind
+from libs.common.seal import FORGERIES
 from libs.common.telemetry import Metrics, family
 from services.monitor.view import OrderStatus, State
 
@@ -101,6 +102,7 @@ def _health(state: State) -> dict[str, Samples]:
         "reconcile_mismatches_total": _by(dict.fromkeys(MISMATCH_KINDS, 0) | counters.mismatches),
         "mismatch_open_seconds": {(): (state.now - state.mismatch_at) / NS_PER_S if state.mismatch_at else 0.0},
         "foreign_orders_total": {(): float(counters.foreign)},
+        "forged_approvals_total": {(reason,): float(counters.forgeries.get(reason, 0)) for reason in FORGERIES},
         "service_heartbeat_age_seconds": age,
         "api_key_age_seconds": {(): execution.key_age_days * 86_400.0 if execution else 0.0},
         "http_silent": {(): float(bool(execution and execution.http_silent_ms))},

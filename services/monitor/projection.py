@@ -7,6 +7,7 @@ from typing import Any
 
 from libs.common import events as e
 from libs.common.record import Record
+from libs.common.seal import FORGERIES
 from services.monitor.view import (
     RECENT,
     TERMINAL,
@@ -89,6 +90,9 @@ def _order_accepted(state: State, record: Record, body: e.OrderAccepted) -> None
 
 def _order_rejected(state: State, record: Record, body: e.OrderRejected) -> None:
     _change(state, record, body.order_link_id, OrderStatus.REJECTED, body.reason)
+    if body.reason in FORGERIES:
+        _count(state.counters.forgeries, body.reason)
+        state.forged_at, state.forged = record.at, f"{body.order_link_id} ({body.reason})"
     _count(state.counters.outcomes, "rejected")
 
 

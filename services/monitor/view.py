@@ -144,6 +144,8 @@ class Counters(msgspec.Struct):
     mismatches: dict[str, int] = {}
     foreign: int = 0
     fee_differences: dict[str, int] = {}
+    forgeries: dict[str, int] = {}
+    """Approvals that execution refused as none of risk's, by reason."""
     checks: int = 0
 
 
@@ -180,6 +182,8 @@ class State(msgspec.Struct):
     fee_at: int = 0
     fee: str = ""
     """The last trade that was charged otherwise than told."""
+    forged_at: int = 0
+    forged: str = ""
     looser_at: int = 0
     looser: str = ""
     """What of the settings file risk ignored at its last start."""

@@ -39,13 +39,13 @@ def read_seal_key(path: Path) -> str:
 
 
 def sealer(private_key: str, key_id: str) -> Callable[[Log], Finish]:
-    """What the shell adds to every approval: the writer's epoch, the key's id, the seal over exactly that order."""
+    """What the shell adds to every approval: book and epoch of the writer, the key's id, the seal over exactly that order."""
 
     def for_log(log: Log) -> Finish:
         def finish(event: Event) -> Event:
             if not isinstance(event, OrderIntent):
                 return event
-            return seal.sign(private_key, msgspec.structs.replace(event, epoch=log.epoch, key_id=key_id))
+            return seal.sign(private_key, msgspec.structs.replace(event, book=log.book, epoch=log.epoch, key_id=key_id))
 
         return finish
 

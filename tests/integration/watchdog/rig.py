@@ -203,7 +203,7 @@ class Rig:
         intent = OrderIntent(
             order_link_id=link_id, strategy="trend", symbol=SYMBOL, side=Side.BUY, qty=Decimal(qty), price=price,
             time_in_force=TimeInForce.GTC if resting else TimeInForce.IOC, reduce_only=False, purpose=Purpose.ENTRY,
-            expires_at=time.time_ns() + 2_000_000_000, limits_version=1, key_id="k",
+            expires_at=time.time_ns() + 2_000_000_000, limits_version=1, book=BOOK, key_id="k",
             stop_distance=(last / 20).quantize(TICK),
         )  # fmt: skip
 

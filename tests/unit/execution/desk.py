@@ -30,6 +30,7 @@ MS = 1_000_000
 START = 1_700_000_000 * S
 PRIVATE_KEY, PUBLIC_KEY = seal.generate()
 KEY_ID = "test"
+FROM_NOW, TTL = 0, 2 * S
 E = TypeVar("E", bound=Event)
 Row = dict[str, Any]
 
@@ -37,7 +38,10 @@ CONFIG = ExecutionConfig(seal_keys={KEY_ID: PUBLIC_KEY}, symbols=("BTCUSDT",))
 
 
 def intent(link_id: str = "tg-1", **changes: Any) -> OrderIntent:
-    """A sealed approval: buy 0.01 BTCUSDT at 30000, entry, IOC; fields in `changes` replace that before sealing."""
+    """A sealed approval: buy 0.01 BTCUSDT at 30000, entry, IOC; fields in `changes` replace that before sealing.
+
+    Without `expires_at` the desk seals it for the longest span there is when it is fed.
+    """
     fields: dict[str, Any] = {
         "order_link_id": link_id,
         "strategy": "trend",
@@ -48,7 +52,7 @@ def intent(link_id: str = "tg-1", **changes: Any) -> OrderIntent:
         "time_in_force": TimeInForce.IOC,
         "reduce_only": False,
         "purpose": Purpose.ENTRY,
-        "expires_at": START + 3600 * S,
+        "expires_at": FROM_NOW,
         "limits_version": 1,
         "key_id": KEY_ID,
     }
@@ -114,6 +118,8 @@ class Desk:
 
     def feed(self, stream: str, body: Event) -> list[Event]:
         """One record of another service's stream; gives what it caused."""
+        if isinstance(body, OrderIntent) and body.expires_at == FROM_NOW:
+            body = seal.sign(PRIVATE_KEY, msgspec.structs.replace(body, seal="", expires_at=self.now + TTL))
         seq = self._seqs[stream] = self._seqs.get(stream, 0) + 1
         entry = (self.now // MS, self.stepper.position.clock[1] + 1)
         record = Record(stream, entry, f"{stream}-{seq}", seq, self.now, (("tick", seq),), f"chain-{seq}", body)

@@ -46,7 +46,7 @@ def submit(desk: Desk, link_id: str = "tg-1", **changes: object) -> None:
 
 
 def test_a_valid_entry_is_submitted_behind_its_guards_and_becomes_a_create_call(desk: Desk) -> None:
-    approval = intent()
+    approval = intent(expires_at=START + S)
     record = Record("order-intent", (1, 0), "x", 1, desk.now, (), "", approval)
     assert desk.core.guards(record) == ("book", "symbol:BTCUSDT", "strategy:trend")
     assert kinds(desk.feed("order-intent", approval)) == ["OrderSubmitted"]
@@ -64,9 +64,9 @@ def test_an_exit_has_no_guards(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("approval", "reason"),
     [
-        (msgspec.structs.replace(intent(), qty=Decimal("0.02")), "SEAL"),
-        (intent(key_id="other"), "SEAL"),
-        (msgspec.structs.replace(intent(), seal="zz"), "SEAL"),
+        (msgspec.structs.replace(intent(expires_at=START + S), qty=Decimal("0.02")), "SEAL"),
+        (intent(key_id="other", expires_at=START + S), "SEAL"),
+        (msgspec.structs.replace(intent(expires_at=START + S), seal="zz"), "SEAL"),
         (intent(expires_at=START), "EXPIRED"),
         (exit_intent("tg-1", reduce_only=False), "NOT_REDUCE_ONLY"),
     ],

@@ -17,7 +17,7 @@ from libs.common.events import (
     OrderUnknown,
     TimeInForce,
 )
-from tests.unit.execution.desk import MS, START, Desk, S, exit_intent, intent, order_row
+from tests.unit.execution.desk import MS, Desk, S, exit_intent, intent, order_row
 
 FORBIDDEN = "access too frequent"
 
@@ -128,7 +128,7 @@ def test_the_silence_is_told_at_once_and_its_end_too(desk: Desk) -> None:
 def test_a_flood_of_approvals_never_starves_a_cancel(desk: Desk) -> None:
     """What waits is bounded, and a cancel goes at once while it does."""
     for number in range(200):
-        desk.feed("order-intent", intent(f"tg-{number}", expires_at=START + 3600 * S))
+        desk.feed("order-intent", intent(f"tg-{number}", expires_at=desk.now + 2 * S))
     assert desk.state.calls.waiting_entries() == 32
     assert len(desk.of(OrderRejected)) == 200 - 32 - len(desk.calls("/order/create"))
     desk.feed("order-intent", CancelIntent(order_link_id="tg-rest"))

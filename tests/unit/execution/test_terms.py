@@ -11,7 +11,7 @@ import pytest
 
 from libs.common.events import FeeDiffers, Heartbeat, Mismatch, Reconciled
 from services.execution.config import ExecutionConfig
-from tests.unit.execution.desk import CONFIG, START, Desk, S, execution_row, intent, order_row
+from tests.unit.execution.desk import CONFIG, Desk, execution_row, intent, order_row
 
 DAY_MS = 86_400_000
 CHECKED = msgspec.structs.replace(CONFIG, check_key=True, venue_class="testnet")
@@ -242,5 +242,5 @@ def test_perpetuals_and_spot_pairs_are_taken() -> None:
 
 def test_what_is_approved_without_being_tradable_is_turned_down() -> None:
     desk = Desk().opened()
-    events = desk.feed("order-intent", intent("tg-o", symbol="BTC-29DEC23-80000-C", expires_at=START + 3600 * S))
+    events = desk.feed("order-intent", intent("tg-o", symbol="BTC-29DEC23-80000-C"))
     assert [event.reason for event in events] == ["UNSUPPORTED"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from libs.common import events as e
 from libs.common.events import AlertCleared, AlertRaised, Heartbeat, Mode, Reason
 from libs.common.record import LOCAL, Record, Timer
+from libs.common.seal import FORGERIES
 from libs.common.stepper import Local, Stepper
 from libs.common.values import Side
 from services.monitor.config import MonitorConfig
@@ -231,6 +233,15 @@ def test_what_the_account_needs_is_told() -> None:
     assert alerts(desk.see(Heartbeat(service="execution"))) == [("-", "key_old"), ("-", "http_silent")]
     fee = e.FeeDiffers(symbol="BTCUSDT", exec_id="1", is_maker=False, expected=d("0.00055"), charged=d("0.001"))
     assert alerts(desk.see(fee, at=1)) == [("+ticket", "fee_differs")]
+
+
+@pytest.mark.parametrize("reason", sorted(FORGERIES))
+def test_an_approval_that_risk_did_not_make_is_counted_and_paged(reason: str) -> None:
+    desk = Desk()
+    refusal = e.OrderRejected(order_link_id="tg-1", symbol="BTCUSDT", reason=reason)
+    assert alerts(desk.see(refusal, at=1)) == [("+page", "forged_approval")]
+    assert desk.core.state.counters.forgeries == {reason: 1}
+    assert alerts(desk.see(msgspec.structs.replace(refusal, reason="EXPIRED"))) == []
 
 
 def test_four_fifths_of_a_loss_limit_is_announced() -> None:
