@@ -297,17 +297,13 @@ class Exchange:
         for name, change in touched.items():
             account = self.desk.accounts[name]
             leaves = at + self._latency(self.config.latency_out_ms, "frame", self._sent)
-            for topic, rows in () if silent else private_rows(account, change, self.listening, self.venue.markets):
+            for topic, category, rows in (
+                () if silent else private_rows(account, change, self.listening, self.venue.markets)
+            ):
                 self._sent += 1
-                text = _JSON.encode(
-                    {
-                        "id": identifier(name, self._sent),
-                        "topic": topic,
-                        "creationTime": leaves // NS_PER_MS,
-                        "data": rows,
-                    }
-                ).decode()
-                self._emit(Frame(topic, name, text, leaves))
+                body = {"id": identifier(name, self._sent), "topic": topic, "creationTime": leaves // NS_PER_MS}
+                text = _JSON.encode(body | {"data": rows}).decode()
+                self._emit(Frame(topic, name, text, leaves, category))
             if self._journal:
                 self._changes.orders.update({key: msgspec.structs.replace(o) for key, o in change.orders.items()})
                 self._changes.fills.extend(change.fills)

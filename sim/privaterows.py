@@ -19,8 +19,9 @@ from sim.wirerows import (
 
 def private_rows(
     account: Account, change: Touched, listening: frozenset[str], markets: Mapping[str, Market]
-) -> list[tuple[str, list[dict[str, Any]]]]:
-    """(topic, rows) of each topic somebody listens to and that has any, in the order they leave."""
+) -> list[tuple[str, str, list[dict[str, Any]]]]:
+    """(topic, category, rows) of each topic somebody listens to and that has any, in the order they leave; no category for
+    the wallet."""
     groups: list[tuple[str, list[dict[str, Any]]]] = []
     if change.orders and "order" in listening:
         rows = [order_frame_row(order, markets[order.symbol].instrument) for order in change.orders.values()]
@@ -36,4 +37,12 @@ def private_rows(
         groups.append(("position", rows))
     if change.wallet and "wallet" in listening:
         groups.append(("wallet", [wallet_row(account, markets)]))
-    return groups
+    return [(topic, category, part) for topic, rows in groups for category, part in _by_category(rows)]
+
+
+def _by_category(rows: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Rows of one message are of one category."""
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        parts.setdefault(row.get("category", ""), []).append(row)
+    return list(parts.items())

@@ -27,7 +27,7 @@ from sim.control import NO_ROUTE, control
 from sim.exchange import PRIVATE_TOPICS, Exchange
 from sim.lines import EXTENSION, Line, encoded, strike
 from sim.rates import Addresses
-from sim.sessions import ACK_S, Batch, Receive, Send, Sessions
+from sim.sessions import ACK_S, Batch, Receive, Send, Sessions, active_s, plain, renamed
 from sim.store import Store
 from sim.wiretypes import Outbox, WireReply, WireRequest
 
@@ -125,7 +125,7 @@ class SimServer:
         """Realtime: the exchange follows the wall clock; in steps, but a request or reply that is due does not wait for one."""
         loop = asyncio.get_running_loop()
         while True:
-            self.exchange.listening = frozenset(self.sessions.listeners).intersection(PRIVATE_TOPICS)
+            self.exchange.listening = frozenset(map(plain, self.sessions.listeners)).intersection(PRIVATE_TOPICS)
             self.exchange.advance(time.time_ns())
             self._save()
             self._release(self.exchange.collect())
@@ -205,15 +205,14 @@ class SimServer:
         listeners = self.sessions.listeners if outbox.frames else {}
         batches: dict[Line, list[bytes]] = {}
         for frame in outbox.frames:
-            sessions = listeners.get(frame.topic)
-            if not sessions:
-                continue
-            data = encoded(frame.text)
-            for session in sessions:
-                if not frame.account:
-                    batches.setdefault(session.line, []).append(data)
-                elif frame.account == session.account:
-                    batches.setdefault(session.line, []).append(encoded(session.renamed(frame.topic, frame.text)))
+            for topic in (frame.topic, f"{frame.topic}.{frame.category}") if frame.category else (frame.topic,):
+                sessions = listeners.get(topic)
+                if not sessions:
+                    continue
+                data = encoded(renamed(frame, topic))
+                for session in sessions:
+                    if frame.account in ("", session.account):
+                        batches.setdefault(session.line, []).append(data)
         for line, batch in batches.items():
             line.write(b"".join(batch))
         for reply in outbox.replies:
@@ -229,7 +228,8 @@ class SimServer:
             if kind is None:
                 await send({"type": "websocket.close", "code": 1008})
                 return
-            await self.sessions.serve(kind, _address(scope), receive, send, scope["extensions"][EXTENSION])
+            idle_s = active_s(kind, scope["query_string"].decode("latin-1"))
+            await self.sessions.serve(kind, _address(scope), receive, send, scope["extensions"][EXTENSION], idle_s)
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
 

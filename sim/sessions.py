@@ -6,8 +6,10 @@ Lockstep clients get nothing but batches: the frames of an instant, then its mar
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -18,7 +20,7 @@ from sim.exchange import PRIVATE_TOPICS, Exchange
 from sim.lines import Line, encoded
 from sim.market import NS_PER_MS
 from sim.tradesocket import TradeSocket, auth_args
-from sim.wiretypes import RefusalError, WireReply, WireRequest
+from sim.wiretypes import Frame, RefusalError, WireReply, WireRequest
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -29,6 +31,11 @@ ACK_S = 0.003
 SPOT_MARK = "sim.spot."
 MOST_SPOT_ARGS = 10
 """Topics of one subscribe request on the spot stream."""
+MOST_ARGS_LENGTH = 21_000
+"""Characters of all topics of a public connection."""
+IDLE_S, LEAST_IDLE_S = 600, 30
+CATEGORIES = ("linear", "spot", "inverse", "option")
+CATEGORISED = ("order", "execution", "execution.fast", "position")
 _DECODE = msgspec.json.Decoder(dict[str, Any]).decode
 _ENCODE = msgspec.json.Encoder().encode
 
@@ -80,21 +87,13 @@ class Session:
         self.conn_id = identifier("connection", kind, number)
         self.trade: TradeSocket | None = None
         self.account = ""
-        self.topics: dict[str, str] = {}
-        """Uncategorised topic -> the name it was subscribed by."""
+        self.topics: set[str] = set()
+        """As the exchange names them; private ones as they were subscribed."""
         self.client: Client | None = None
         self.line = line
 
-    def wants(self, topic: str, account: str) -> bool:
-        return topic in self.topics and account in ("", self.account)
-
     def push(self, text: str) -> None:
         self.line.write(encoded(text), patient=self.client is not None)
-
-    def renamed(self, topic: str, text: str) -> str:
-        """A private frame under the name it was subscribed by (`order.linear`)."""
-        name = self.topics[topic]
-        return text if name == topic else text.replace(f'"topic":"{topic}"', f'"topic":"{name}"', 1)
 
 
 class Sessions:
@@ -119,8 +118,10 @@ class Sessions:
                         found.setdefault(topic, []).append(session)
         return self._listeners
 
-    async def serve(self, kind: str, address: str, receive: Receive, send: Send, line: Line) -> None:
-        """One connection from accept to disconnect."""
+    async def serve(
+        self, kind: str, address: str, receive: Receive, send: Send, line: Line, idle_s: float = IDLE_S
+    ) -> None:
+        """One connection from accept to disconnect; a client that says nothing for `idle_s` is disconnected."""
         await receive()
         await send({"type": "websocket.accept"})
         self._count += 1
@@ -129,11 +130,17 @@ class Sessions:
             factor = self._exchange.config.rate_factor
             session.trade = TradeSocket(session.conn_id, address, self._exchange.gateway.keys, factor)
         self.live.add(session)
+        clock = asyncio.get_running_loop().time
         try:
-            while (message := await receive())["type"] == "websocket.receive":
-                await self._operate(
-                    session, message.get("text") or (message.get("bytes") or b"").decode("utf-8", "replace")
-                )
+            async with asyncio.timeout(idle_s) as silence:
+                while (message := await receive())["type"] == "websocket.receive":
+                    await self._operate(
+                        session, message.get("text") or (message.get("bytes") or b"").decode("utf-8", "replace")
+                    )
+                    # A lockstep client has nothing to say while tape time stands still.
+                    silence.reschedule(clock() + idle_s if session.client is None else None)
+        except TimeoutError:
+            await send({"type": "websocket.close", "code": 1001, "reason": "idle"})
         finally:
             self._leave(session)
 
@@ -153,7 +160,7 @@ class Sessions:
             if session.client is None:
                 self._exchange.deadman.left(session.account, DCP_TOPICS[topic], self._exchange.now)
             return
-        if topic in PRIVATE_TOPICS or any(topic in other.topics for other in self.live):
+        if plain(topic) in PRIVATE_TOPICS or any(topic in other.topics for other in self.live):
             return
         if not any(topic in client.topics for client in self.clients.values()):
             self._exchange.unwatch(topic)
@@ -179,6 +186,8 @@ class Sessions:
             session.push(_answer(session, request, op, False, f"error:unknown op {op}"))
 
     def _pong(self, session: Session, request: dict[str, Any]) -> str:
+        if session.kind == "spot":
+            return _answer(session, request, "ping", True, "pong")
         req_id = request.get("req_id", "")
         if session.kind == "private":
             now = str(self._exchange.now // NS_PER_MS)
@@ -213,63 +222,65 @@ class Sessions:
     async def _subscribe(self, session: Session, request: dict[str, Any], op: str) -> None:
         args = request.get("args")
         topics = list(dict.fromkeys(str(topic) for topic in args)) if isinstance(args, list) else []
-        if fault := self._fault(session, topics, op):
+        if op == "subscribe" and (fault := self._fault(session, topics)):
             session.push(_answer(session, request, op, False, fault))
             return
         if session.kind == "public":
             request.setdefault("req_id", "")
-        session.push(_answer(session, request, op, True, ""))
+        session.push(_answer(session, request, op, True, op if session.kind == "spot" else ""))
         self._listeners = None
         if op == "unsubscribe":
-            for topic in topics:
-                if session.topics.pop(_inner(session, topic), None) is not None:
-                    self._drop(session, _inner(session, topic))
+            for topic in (_inner(session, topic) for topic in topics):
+                if topic in session.topics:
+                    session.topics.remove(topic)
+                    self._drop(session, topic)
             return
         markers = [topic for topic in topics if topic.startswith(MARKER)]
         for topic in topics:
             if topic not in markers:
-                self._add(session, topic, quiet=bool(markers) or session.client is not None)
+                self._add(session, _inner(session, topic), quiet=bool(markers) or session.client is not None)
         if markers:
             await self._join(session, markers[0])
         elif session.client is not None:
-            session.client.topics.update(session.topics)
+            session.client.topics.update(map(plain, session.topics))
 
-    def _fault(self, session: Session, topics: list[str], op: str) -> str:
+    def _fault(self, session: Session, topics: list[str]) -> str:
         """Why the whole request is refused; empty when it is fine."""
         if not topics:
             return "error:args must be a list of topics"
+        if session.kind == "private" and not session.account:
+            return "Request not authorized"
         if session.kind == "spot" and len(topics) > MOST_SPOT_ARGS:
             return f"error:args size >{MOST_SPOT_ARGS}"
-        for topic in topics:
-            plain = _inner(session, topic)
-            private = plain in PRIVATE_TOPICS or topic in DCP_TOPICS
-            if topic.startswith(MARKER + "."):
-                if len(topic.split(".")) != 4 or not topic.rpartition(".")[2].isdigit():
-                    return f"error:expected sim.instant.<client>.<cursor>,topic:{topic}"
-            elif session.kind == "private":
-                if not session.account:
-                    return "Request not authorized"
-                if not private:
-                    return f"error:handler not found,topic:{topic}"
-            elif not self._exchange.knows(plain):
-                return f"error:handler not found,topic:{topic}"
-            if op == "subscribe" and plain in session.topics:
-                return f"error:already subscribed,topic:{topic}"
-        return ""
+        if session.kind != "private" and sum(map(len, topics)) + sum(map(len, session.topics)) > MOST_ARGS_LENGTH:
+            return f"error:args length >{MOST_ARGS_LENGTH}"
+        return next(filter(None, (self._topic_fault(session, topic, topics) for topic in topics)), "")
+
+    def _topic_fault(self, session: Session, topic: str, topics: list[str]) -> str:
+        inner, head = _inner(session, topic), plain(topic)
+        if topic.startswith(MARKER + "."):
+            whole = len(topic.split(".")) == 4 and topic.rpartition(".")[2].isdigit()
+            return "" if whole else f"error:expected sim.instant.<client>.<cursor>,topic:{topic}"
+        if inner in session.topics:
+            return f"error:already subscribed,topic:{topic}"
+        if session.kind != "private":
+            return "" if self._exchange.knows(inner) else f"error:handler not found,topic:{topic}"
+        if head not in PRIVATE_TOPICS and topic not in DCP_TOPICS:
+            return f"error:handler not found,topic:{topic}"
+        return f"error:{head} is in the same request,topic:{topic}" if head != topic and head in topics else ""
 
     def _add(self, session: Session, topic: str, quiet: bool) -> None:
-        plain = _inner(session, topic)
         if session.kind != "private":
-            late = self._exchange.snapshot(plain)
-            self._exchange.watch(plain)
+            late = self._exchange.snapshot(topic)
+            self._exchange.watch(topic)
             if late is not None and not quiet:
                 session.push(late)
-        elif plain in DCP_TOPICS:
+        elif topic in DCP_TOPICS:
             if not quiet:
-                self._exchange.deadman.joined(session.account, DCP_TOPICS[plain])
+                self._exchange.deadman.joined(session.account, DCP_TOPICS[topic])
         else:
-            self._exchange.listening |= {plain}
-        session.topics[plain] = topic
+            self._exchange.listening |= {plain(topic)}
+        session.topics.add(topic)
 
     async def _join(self, session: Session, marker: str) -> None:
         """`sim.instant.<client>.<cursor>`: from here on the session gets batches; a batch it has not committed, again."""
@@ -277,7 +288,7 @@ class Sessions:
         client = self.clients.setdefault(name, Client(name))
         client.session, session.client = session, client
         self._listeners = None
-        client.topics.update(session.topics)
+        client.topics.update(map(plain, session.topics))
         client.account = session.account or client.account
         if client.batch is not None and int(cursor) < client.batch.number:
             client.send_batch()
@@ -293,16 +304,34 @@ def _acknowledge(
 
 
 def _inner(session: Session, topic: str) -> str:
-    """The exchange's own name of a topic: `order.linear` -> `order`; those of spot markets end in the name of the market.
+    """The exchange's own name of a topic: those of spot markets end in the name of the market.
 
     `sim.spot.<topic>` is a spot topic on the one connection of a lockstep client.
     """
-    if session.kind == "private":
-        head = topic.removesuffix(".linear").removesuffix(".spot")
-        return head if head in PRIVATE_TOPICS else topic
     if session.kind == "spot":
         return topic + SPOT_SUFFIX
     return topic.removeprefix(SPOT_MARK) + SPOT_SUFFIX if topic.startswith(SPOT_MARK) else topic
+
+
+def plain(topic: str) -> str:
+    """`order.linear` -> `order`; public topics stay."""
+    head, _, category = topic.rpartition(".")
+    return head if category in CATEGORIES and head in CATEGORISED else topic
+
+
+def renamed(frame: Frame, topic: str) -> str:
+    """A private message under the name it was subscribed by."""
+    return (
+        frame.text if topic == frame.topic else frame.text.replace(f'"topic":"{frame.topic}"', f'"topic":"{topic}"', 1)
+    )
+
+
+def active_s(kind: str, query: str) -> float:
+    """How long a client may be silent: `max_active_time` of the address (30s..600s, 1m..10m), else ten minutes."""
+    asked = re.fullmatch(r"(\d+)(s|m)", parse_qs(query).get("max_active_time", [""])[-1])
+    if asked is None or kind not in ("private", "trade"):
+        return IDLE_S
+    return min(max(int(asked[1]) * (60 if asked[2] == "m" else 1), LEAST_IDLE_S), IDLE_S)
 
 
 def _answer(session: Session, request: dict[str, Any], op: str, success: bool, message: str) -> str:

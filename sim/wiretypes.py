@@ -38,12 +38,14 @@ class WireReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
-    """One WebSocket message. `account` is empty for public topics; `topic` is the uncategorised name."""
+    """One WebSocket message. `account` is empty for public topics; `topic` is the uncategorised name, `category` that of
+    the rows of a private one."""
 
     topic: str
     account: str
     text: str
     at: int
+    category: str = ""
 
 
 class Outbox(msgspec.Struct, frozen=True):

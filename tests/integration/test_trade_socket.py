@@ -20,7 +20,8 @@ from sim.exchange import Exchange
 from sim.server import SimServer
 from sim.tape import LiveTape, open_tape
 
-SPECS = [AccountSpec(dcp=True), AccountSpec(key="look", secret="look", read_only=True, account="sim")]
+SPECS = [AccountSpec(dcp=True), AccountSpec(key="look", secret="look", read_only=True, account="sim"),
+         AccountSpec(key="second", secret="second")]  # fmt: skip
 
 
 def now_ms() -> int:
@@ -30,9 +31,9 @@ def now_ms() -> int:
 class Venue:
     """A realtime simulator in this process."""
 
-    def __init__(self, config: SimConfig | None = None) -> None:
+    def __init__(self, config: SimConfig | None = None, spot: bool = False) -> None:
         tape = LiveTape(open_tape(["synthetic:seed=7,symbols=BTCUSDT"], 7), time.time_ns(), 1)
-        self.exchange = Exchange(config or SimConfig(), tape, 7, SPECS)
+        self.exchange = Exchange(config or SimConfig(spot=spot), tape, 7, SPECS)
         self.server = SimServer(self.exchange)
 
     async def connect(self, path: str = "/v5/trade", key: str = "sim", secret: str = "sim-secret") -> Any:
