@@ -23,6 +23,7 @@ from libs.common.events import (
     Event,
     ForeignOrder,
     InstrumentDefined,
+    Mismatch,
     OrderAccepted,
     OrderSubmitted,
     Reconciled,
@@ -98,6 +99,8 @@ class VirtualRun:
         self.begun = self.kills = self.dead_until = 0
         self._seqs: dict[str, int] = {}
         self._clock = (0, 0)
+        self.mismatched = False
+        """Risk takes no entries then, until the two agree again."""
         self._queue: deque[Record] = deque()
         """What the reader has not been given since it was born."""
         self._cancels: list[tuple[int, str, str]] = []
@@ -246,13 +249,18 @@ class VirtualRun:
         for record in commit.outputs:
             if record.stream != "venue":
                 self.tally.wrote(record.body, self.now // MS)
-                if isinstance(record.body, OrderAccepted):
-                    self.tally.proved(record.body.order_link_id, self.now // MS)
+                self._learn(record.body)
         for link in submitted:
             self._die_at("committed", link)
         if not proposed:
             self._send_due(life)
         return True
+
+    def _learn(self, body: Event) -> None:
+        if isinstance(body, OrderAccepted):
+            self.tally.proved(body.order_link_id, self.now // MS)
+        elif isinstance(body, Mismatch | Reconciled):
+            self.mismatched = isinstance(body, Mismatch)
 
     def _send_due(self, life: Life) -> None:
         pending = life.core.requests()
@@ -299,7 +307,7 @@ class VirtualRun:
         told = 0
         while self.begun < self.intents:
             for _ in range(ENTRIES_A_STEP):
-                room = self.open_orders < MOST_OPEN and len(self._queue) < ENTRIES_A_STEP
+                room = not self.mismatched and self.open_orders < MOST_OPEN and len(self._queue) < ENTRIES_A_STEP
                 if room and self.begun < self.intents and self.dice.random() < ENTRY_CHANCE:
                     self.intend()
             self.step()

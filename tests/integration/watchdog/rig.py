@@ -23,6 +23,7 @@ from libs.bybit import rest
 from libs.bybit.sign import Key, rest_headers
 from libs.common import seal
 from libs.common.appender import append
+from libs.common.codec import entry_of
 from libs.common.events import CancelIntent, Event, InstrumentDefined, OrderIntent, Purpose, TimeInForce
 from libs.common.streams import gate_key
 from libs.common.values import Side
@@ -64,7 +65,7 @@ class Rig:
             {"key": "dog-key", "secret": "dog-secret-12", "account": "book-key"},
         ])  # fmt: skip
         self.start_exchange()
-        config = {
+        config: dict[str, Any] = {
             "bus": {"market_url": self.bus.url, "book_url": self.bus.url},
             "venue": {
                 "rest_url": self.url, "ws_url": self.url.replace("http", "ws"), "key_file": str(self.dir / "venue.json"),
@@ -75,9 +76,15 @@ class Rig:
                 **self._settings,
             },
         }  # fmt: skip
+        for section, values in self.more_settings().items():
+            config[section] = config.get(section, {}) | values
         (self.dir / "config.toml").write_text(dumps(config))
         self._run.run(self._seed())
         return self
+
+    def more_settings(self) -> dict[str, dict[str, Any]]:
+        """By section, for a rig with more services."""
+        return {}
 
     def __exit__(self, *_: object) -> None:
         for process in self.processes.values():
@@ -108,7 +115,7 @@ class Rig:
         return str(json.loads(lines[0])["url"]) if lines else ""
 
     def start(self, name: str) -> subprocess.Popen[Any]:
-        module = {"execution": "services.execution", "watchdog": "services.execution.watchdog"}[name]
+        module = "services.execution.watchdog" if name == "watchdog" else f"services.{name}"
         env = {**os.environ, "TIDEGATE_CONFIG": str(self.dir / "config.toml"), "TIDEGATE_RUN_DIR": str(self.dir)}
         with self.log(name).open("ab") as out:
             process = subprocess.Popen([sys.executable, "-m", module], cwd=ROOT, env=env, stdout=out, stderr=out)
@@ -157,6 +164,12 @@ class Rig:
 
     # --- the bus ------------------------------------------------------------------------------------------------------
 
+    def post_faults(self, *faults: dict[str, Any]) -> None:
+        """Switch these on at the exchange, and all others off."""
+        body = json.dumps({"seed": 1, "faults": list(faults)}).encode()
+        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/sim/faults", body, method="POST"), timeout=10):
+            pass
+
     async def _seed(self) -> None:
         """An open gate and the instrument, as risk and marketdata would have written them."""
         wire = Wire(self.bus.url)
@@ -179,7 +192,7 @@ class Rig:
         return any(kind in fields for _, fields in self._run.run(read()))
 
     def bus_events(self, stream: str) -> list[dict[str, Any]]:
-        """Bodies of a stream of the book, in order."""
+        """Bodies of a stream of the book, in order, each with its `type` and `entry` (ms, n)."""
 
         async def read() -> list[Any]:
             wire = Wire(self.bus.url)
@@ -189,9 +202,10 @@ class Rig:
             return found
 
         found = []
-        for _, fields in self._run.run(read()):
+        for entry, fields in self._run.run(read()):
             values = dict(zip(fields[::2], fields[1::2], strict=True))
-            found.append({"type": values[b"type"].decode(), **json.loads(values[b"data"])})
+            place = {"type": values[b"type"].decode(), "entry": entry_of(entry)}
+            found.append({**json.loads(values[b"data"]), **place})
         return found
 
     def approve(self, *, resting: bool, qty: str = "0.010", link_id: str = "") -> str:
