@@ -291,7 +291,7 @@ class ExecutionCore(Core):
     def _report(self, news: News) -> Iterator[Output]:
         yield from self._judge(news.orders.values())
         for done in news.executions:
-            if done.exec_id not in self.state.exec_ids:
+            if not self.state.is_booked(done.exec_id, done.exec_ms):
                 yield from facts.of_execution(self.state, self.config, done)
         yield from self._judge(news.orders.values())
         for told in news.foreign:

@@ -112,7 +112,7 @@ def _remember_stop(state: State, order_id: str, symbol: str, parent_id: str, qty
 
 def see_execution(state: State, done: wire.Execution, sent_ms: int, news: News) -> None:
     """An execution; the same one may come from the stream and from any query."""
-    if done.exec_id in state.exec_ids:
+    if state.is_booked(done.exec_id, done.exec_ms):
         return
     news.executions.append(done)
     order = state.find(done.link_id) if done.link_id else None

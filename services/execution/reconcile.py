@@ -127,7 +127,7 @@ def _take_page(state: State, config: ExecutionConfig, current: Round, kind: Kind
         rows, call = len(orders), rest.open_orders(coin, page.cursor, category)
     else:
         executions = rest.executions_of(page)
-        current.executions.extend(row for row in executions if row.exec_id not in state.exec_ids)
+        current.executions.extend(row for row in executions if not state.is_booked(row.exec_id, row.exec_ms))
         rows, call = len(executions), rest.executions(_executions_from(state, config), coin, page.cursor, category)
     if page.cursor and rows >= PAGE_SIZES[kind]:
         current.waiting.append(state.calls.add(kind, call, "", state.now))
@@ -231,7 +231,7 @@ def _conclude(state: State, config: ExecutionConfig, current: Round) -> None:
 
 def _heal_from(state: State) -> int:
     """As far back as every execution is still remembered: reading further would book one twice."""
-    return next(iter(state.exec_ids.values()), 0) if state.exec_ids_forgotten else state.reconciliation.born_ms
+    return state.forgotten_ms + 1 if state.forgotten_ms else state.reconciliation.born_ms
 
 
 def compare(state: State, config: ExecutionConfig, current: Round) -> Iterator[Difference]:

@@ -124,7 +124,8 @@ class State(msgspec.Struct):
     """Order link ids that were ever submitted or refused -> when."""
     exec_ids: dict[str, int] = {}
     """Executions in the log -> execTime in ms."""
-    exec_ids_forgotten: bool = False
+    forgotten_ms: int = 0
+    """execTime up to which executions are no longer remembered one by one: what is not younger counts as booked."""
     stops: dict[str, Stop] = {}
     """Attached stops by the venue's order id."""
     entries: dict[str, str] = {}
@@ -141,6 +142,10 @@ class State(msgspec.Struct):
     reconciliation: Reconciliation = msgspec.field(default_factory=Reconciliation)
     terms: Terms = msgspec.field(default_factory=Terms)
     vitals: Vitals = msgspec.field(default_factory=Vitals)
+
+    def is_booked(self, exec_id: str, exec_ms: int) -> bool:
+        """Whether an execution is in the log: remembered, or as old as what was forgotten. Never booked twice."""
+        return exec_id in self.exec_ids or exec_ms <= self.forgotten_ms
 
     def find(self, link_id: str) -> Order | None:
         """An order of ours, open or remembered."""
@@ -184,8 +189,8 @@ class State(msgspec.Struct):
     def _executed(self, exec_id: str, exec_at: int) -> None:
         exec_ms = exec_at // 1_000_000
         self.exec_ids[exec_id] = exec_ms
-        self.exec_ids_forgotten |= len(self.exec_ids) > KEEP_IDS
-        forget(self.exec_ids, KEEP_IDS)
+        while len(self.exec_ids) > KEEP_IDS:
+            self.forgotten_ms = max(self.forgotten_ms, self.exec_ids.pop(next(iter(self.exec_ids))))
         self.reconciliation.known_ms = max(self.reconciliation.known_ms, exec_ms)
 
     def _retire(self, order: Order) -> None:

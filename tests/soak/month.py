@@ -145,12 +145,14 @@ def play(
         overrides |= {"run.stage": "backtest", "risk.stage": "backtest", "run.resume_after_ms": 3_600_000}
         settings = context.settings(overrides, base)
         began_s = time.monotonic()
-        keepers: list[Any] = []
-        run = Backtest(
-            config, settings, open_tape(list(tapes), seed), lambda record: keepers[0].keep(record), overrides  # noqa: PLW0108 - filled below
-        )
+        heard: list[Both] = []
+
+        def keep(record: Record) -> None:
+            heard[0].keep(record)
+
+        run = Backtest(config, settings, open_tape(list(tapes), seed), keep, overrides)
         both = Both(run)
-        keepers.append(both)
+        heard.append(both)
         if faults:
             run.exchange.faults.tape = True
             document = json.dumps({"seed": seed, "faults": faults}).encode()
