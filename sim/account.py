@@ -76,6 +76,8 @@ class Account:
         """Balances of coins other than USDT, in 1e-8 of the coin; what is zero is not there."""
         self.created_at = created_at
         self.margin_mode = "REGULAR_MARGIN"
+        self.hedge: set[str] = set()
+        """Symbols in hedge mode."""
         self.dcp_offered = False
         self.dcp_s: dict[str, int] = {}
         """Disconnection protection: product -> seconds without a connection after which its orders are cancelled."""
@@ -90,9 +92,20 @@ class Account:
         self.log: deque[Entry] = deque(maxlen=KEPT)
 
     @property
+    def isolated(self) -> bool:
+        return self.margin_mode == "ISOLATED_MARGIN"
+
+    @property
     def has_exposure(self) -> bool:
         """Is there anything that needs margin?"""
         return len(self.open_orders) > self.spot_orders or any(position.lots for position in self.positions.values())
+
+    def holds(self, symbol: str) -> bool:
+        """Is there a position of the symbol?"""
+        position = self.positions.get(symbol)
+        if position is not None and position.lots:
+            return True
+        return bool(self.hedge) and any(p.lots for p in self.positions.values() if p.symbol == symbol)
 
     def balance(self, coin: str) -> int:
         """1e-8 of a coin."""
@@ -107,11 +120,22 @@ class Account:
         else:
             self.coins.pop(coin, None)
 
-    def position(self, symbol: str) -> Position:
-        position = self.positions.get(symbol)
+    def restore(self, position: Position) -> None:
+        """A position that a store kept."""
+        self.positions[_key(position.symbol, position.idx)] = position
+
+    def position(self, symbol: str, idx: int = 0) -> Position:
+        key = _key(symbol, idx)
+        position = self.positions.get(key)
         if position is None:
-            position = self.positions[symbol] = Position(symbol=symbol, created_at=self.created_at)
+            position = self.positions[key] = Position(symbol=symbol, idx=idx, created_at=self.created_at)
+            if idx and symbol in self.positions:
+                position.leverage_e2 = self.positions[symbol].leverage_e2
         return position
+
+    def sides(self, symbol: str) -> list[Position]:
+        """The positions that the mode of a symbol has, flat or not."""
+        return [self.position(symbol, idx) for idx in ((1, 2) if symbol in self.hedge else (0,))]
 
     def positions_of(self, symbol: str) -> list[Position]:
         """Every position of a symbol."""
@@ -146,6 +170,10 @@ class Account:
                 del self.by_link[old.link_id]
 
 
+def _key(symbol: str, idx: int) -> str:
+    return f"{symbol}/{idx}" if idx else symbol
+
+
 def fee_of(value: int, rate_e8: int) -> int:
     """Fee of a trade of `value` (1e-8 USDT) at a rate of 1e-8, half-even; also funding."""
     return divide_half_even(value * rate_e8, RATE_SCALE)
@@ -168,11 +196,6 @@ def trade(position: Position, signed_lots: int, value_per_lot: int) -> tuple[int
         position.lots = -sign * rest
         position.cost = rest * value_per_lot
     return closed, realised, released
-
-
-def unrealised(position: Position, mark_ticks: int, units: int) -> int:
-    """(mark - entry) x size, in 1e-8 USDT."""
-    return position.lots * mark_ticks * units - position.cost * position.side
 
 
 def exposure(position: Position, buys: int, sells: int) -> int:

@@ -119,10 +119,10 @@ def positions(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
     if symbol := params.get("symbol"):
         if symbol not in venue.markets:
             raise RefusalError(10001, f"params error: symbol invalid {symbol}")
-        chosen = [account.position(symbol)]
+        chosen = account.sides(symbol)
     else:
         chosen = [position for position in account.positions.values() if position.lots]
-    rows = [position_row(position, venue.markets[position.symbol]) for position in chosen]
+    rows = [position_row(position, venue.markets, account) for position in chosen]
     return {"nextPageCursor": "", "category": "linear", "list": rows}
 
 

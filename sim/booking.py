@@ -48,15 +48,20 @@ def _contract(
     units = market.instrument.units
     rate = 0 if kind in FREE_OF_FEE else account.maker_e8 if maker else account.taker_e8
     fee = fee_of(ticks * lots * units, rate)
-    position = account.position(order.symbol)
-    opened = not position.lots
+    position = account.position(order.symbol, order.idx)
+    held, opened = abs(position.lots), not position.lots
     closed, pnl, released = trade(position, order.side * lots, ticks * units)
+    close_fee = fee * closed // lots
+    open_fee = position.open_fee * closed // held if closed else 0
+    position.open_fee += fee - close_fee - open_fee
     account.wallet += pnl - fee
     account.realised += pnl
     position.realised += pnl - fee
     position.realised_current = pnl - fee if opened else position.realised_current + pnl - fee
     order.cum_fee += fee
-    order.closed_pnl += pnl - (fee if closed else 0)
+    order.open_fee += open_fee
+    order.close_fee += close_fee
+    order.closed_pnl += pnl - close_fee - open_fee
     order.closed_lots += closed
     order.entry_value += released
     order.exit_value += closed * ticks * units
@@ -89,7 +94,7 @@ def _exchange(
 
 def execution(
     desk: Desk, account: Account, market: Market, *, side: int, kind: str, ticks: int, lots: int, fee: int, rate: int,
-    at: int, order: Order | None = None, maker: bool = False, closed: int = 0, pnl: int = 0, coin: str = "USDT",
+    at: int, order: Order | None = None, maker: bool = False, closed: int = 0, pnl: int = 0, coin: str = "USDT", idx: int = 0,
 ) -> Fill:  # fmt: skip
     """One row of the execution list; `order` is None for what is nobody's order, as funding."""
     counters = desk.counters
@@ -113,9 +118,9 @@ def execution(
     touched.fills.append(row)
     touched.wallet = True
     if not spot:
-        position = account.position(symbol)
+        position = account.position(symbol, order.idx if order else idx)
         position.seq, position.updated_at = counters.seq, at
-        touched.positions[symbol] = None
+        touched.positions[symbol, position.idx] = None
     return row
 
 
@@ -125,11 +130,11 @@ def log(
 ) -> None:  # fmt: skip
     """One row of the transaction log; the balance has changed already."""
     desk.counters.entries += 1
-    position = account.positions.get(row.symbol)
+    held = sum(abs(position.lots) for position in account.positions_of(row.symbol))
     entry = Entry(
         account=account.uid, number=desk.counters.entries, kind=kind, symbol=row.symbol, side=row.side,
         lots=row.lots, ticks=row.ticks, cash_flow=cash_flow, funding=funding, fee=fee, fee_rate_e8=row.fee_rate_e8,
-        balance=account.balance(currency), position_lots=abs(position.lots) if position else 0, trade_id=row.exec_id,
+        balance=account.balance(currency), position_lots=held, trade_id=row.exec_id,
         order_id=row.order_id, link_id=row.link_id, at=row.at, currency=currency,
     )  # fmt: skip
     account.log.append(entry)
@@ -161,7 +166,7 @@ def closing_order(
     number, order_id = desk.new_order_id()
     order = Order(
         account=account.uid, number=number, order_id=order_id, link_id="", symbol=position.symbol, side=-position.side,
-        kind="Market", ticks=ticks, lots=lots, tif="IOC", created_at=at, updated_at=at, reduce_only=True,
+        kind="Market", ticks=ticks, lots=lots, tif="IOC", created_at=at, updated_at=at, reduce_only=True, idx=position.idx,
         create_type=create_type, last_on_created=desk.markets[position.symbol].last,
     )  # fmt: skip
     account.add(order)
@@ -172,8 +177,8 @@ def charge_funding(desk: Desk, stamp_ms: int) -> None:
     """Everybody who holds a position at the stamp pays or receives value at mark x rate."""
     at = stamp_ms * NS_PER_MS
     for account in desk.accounts.values():
-        for symbol, position in account.positions.items():
-            market = desk.markets[symbol]
+        for position in list(account.positions.values()):
+            market = desk.markets[position.symbol]
             if not position.lots or (stamp_ms // 60_000) % market.instrument.rules.funding_interval_min:
                 continue
             rate = market.funding_e8(stamp_ms) * position.side
@@ -181,7 +186,7 @@ def charge_funding(desk: Desk, stamp_ms: int) -> None:
             fee = fee_of(lots * market.mark * market.instrument.units, rate)
             row = execution(
                 desk, account, market, side=position.side, kind="Funding", ticks=market.mark, lots=lots, fee=fee,
-                rate=rate, at=at,
+                rate=rate, at=at, idx=position.idx,
             )  # fmt: skip
             account.wallet -= fee
             position.realised -= fee

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from libs.common.values import UNITS_PER_COIN
-from sim import booking, liquidation, matching, stops
+from sim import booking, crossing, liquidation, matching, stops
 from sim.account import Account
 from sim.book import walk
 from sim.chance import identifier
@@ -30,7 +30,7 @@ class Touched(msgspec.Struct):
     orders: dict[str, Order] = {}
     fills: list[Fill] = []
     entries: list[Entry] = []
-    positions: dict[str, None] = {}
+    positions: dict[tuple[str, int], None] = {}
     wallet: bool = False
 
 
@@ -86,6 +86,10 @@ class Desk:
         else:
             self._work(account, order, at)
 
+    def execute(self, account: Account, order: Order, at: int) -> None:
+        """An order of the exchange itself meets the book; `account` knows it already."""
+        self._work(account, order, at)
+
     def cancel(self, order: Order, at: int, reject_reason: str, cancel_type: str = "UNKNOWN") -> None:
         """Close an open order; what it filled stays."""
         if order.status == "Untriggered":
@@ -118,8 +122,8 @@ class Desk:
         """Settings of the account changed: they are kept, nobody is told."""
         self.touched_of(account.uid)
 
-    def touch_position(self, account: Account, symbol: str) -> None:
-        self.touched_of(account.uid).positions[symbol] = None
+    def touch_position(self, account: Account, symbol: str, idx: int = 0) -> None:
+        self.touched_of(account.uid).positions[symbol, idx] = None
 
     # --- what the market does --------------------------------------------------------------------------------------
 
@@ -143,8 +147,7 @@ class Desk:
         if self.conditional[event.symbol]:
             self._trigger(market, event.at)
         for account in self.accounts.values():
-            position = account.positions.get(event.symbol)
-            if position is not None and position.lots:
+            if account.holds(event.symbol):
                 liquidation.watch(self, account, event.at)
 
     # --- matching --------------------------------------------------------------------------------------------------
@@ -154,14 +157,23 @@ class Desk:
         book = self.markets[order.symbol].book
         if order.budget and not order.lots:
             order.lots = matching.affordable(book, order, self.markets[order.symbol].instrument.units)
-        if order.tif == "PostOnly" and matching.crosses(book, order.side, order.ticks):
+        crosses = order.tif == "PostOnly" and (
+            matching.crosses(book, order.side, order.ticks) or matching.opponents(self.resting[order.symbol], order)
+        )
+        if crosses:
             self.cancel(order, at, "EC_PostOnlyWillTakeLiquidity")
             return
-        if order.reduce_only and not self._fit(account, order, at):
+        if order.reduce_only and not self.fits(account, order, at):
             return
         self.markets[order.symbol].touch(at)
-        for ticks, lots in matching.take(book, order, order.ticks, self._room(order)):
-            booking.fill(self, account, order, ticks, lots, False, at)
+        against = matching.opponents(self.resting[order.symbol], order)
+        if against:
+            crossing.trade(self, account, order, against, at)
+            if not order.is_open and not order.cum_lots:
+                return
+        else:
+            for ticks, lots in matching.take(book, order, order.ticks, self.room(order)):
+                booking.fill(self, account, order, ticks, lots, False, at)
         if order.leaves and order.tif in ("IOC", "FOK") and len(self._steps.get(order.order_id, ())) > 1:
             pass  # the next step takes more
         elif order.is_open and (order.leaves or not order.lots) and order.tif in ("IOC", "FOK"):
@@ -170,7 +182,7 @@ class Desk:
             matching.join(book, order)
             self.resting[order.symbol].append(order)
         if order.cum_lots:
-            self._after_fill(account, order, at)
+            self.after_fill(account, order, at)
 
     def _meet(self, market: Market, event: MarketEvent) -> None:
         """A print or a new book meets the resting orders, oldest first."""
@@ -184,14 +196,14 @@ class Desk:
             if not filled and (filled := matching.swept(market.book, order)):
                 walk(market.book.side(order.side), order.side, order.ticks, filled)
             account = self.accounts[order.account]
-            if not filled or (order.reduce_only and not self._fit(account, order, event.at)):
+            if not filled or (order.reduce_only and not self.fits(account, order, event.at)):
                 continue
-            if not (filled := min(filled, order.leaves, self._room(order))):
+            if not (filled := min(filled, order.leaves, self.room(order))):
                 continue
             booking.fill(self, account, order, order.ticks, filled, True, event.at)
-            self._after_fill(account, order, event.at)
+            self.after_fill(account, order, event.at)
 
-    def _room(self, order: Order) -> int:
+    def room(self, order: Order) -> int:
         """Lots that may fill now."""
         steps = self._steps.get(order.order_id)
         return order.leaves if steps is None else min(order.leaves, max(0, steps[0] - order.cum_lots))
@@ -201,7 +213,7 @@ class Desk:
         account = self.accounts[order.account]
         if whole:
             booking.fill(self, account, order, order.ticks, order.leaves, True, at)
-            self._after_fill(account, order, at)
+            self.after_fill(account, order, at)
             return
         del self._steps[order.order_id][0]
         if order in self.resting[order.symbol]:
@@ -210,7 +222,9 @@ class Desk:
 
     def _trigger(self, market: Market, at: int) -> None:
         for order in list(self.conditional[market.instrument.symbol]):
-            if not order.is_open or not matching.triggered(order, market.last, market.mark):
+            if order.trail:
+                stops.trail(order, market.last)
+            if not order.is_open or order.active or not matching.triggered(order, market.last, market.mark):
                 continue
             self.conditional[order.symbol].remove(order)
             order.status, order.updated_at = "New", at
@@ -229,9 +243,9 @@ class Desk:
             else:
                 self._work(account, order, at)
 
-    def _fit(self, account: Account, order: Order, at: int) -> bool:
+    def fits(self, account: Account, order: Order, at: int) -> bool:
         """Cut a reduce-only order down to the position; without one it is cancelled."""
-        position = account.position(order.symbol)
+        position = account.position(order.symbol, order.idx)
         reducible = abs(position.lots) if position.side == -order.side else 0
         if not reducible:
             self.cancel(order, at, "EC_NoError", "CancelByReduceOnly")
@@ -241,13 +255,18 @@ class Desk:
             self.touch(order)
         return True
 
-    def _after_fill(self, account: Account, order: Order, at: int) -> None:
+    def after_fill(self, account: Account, order: Order, at: int) -> None:
         """Reduce-only orders and stops of the symbol follow the position."""
         if order.spot:
             return
         for other in list(account.open_orders.values()):
-            if other.symbol == order.symbol and other.reduce_only and other.status != "Untriggered":
-                self._fit(account, other, at)
+            if (
+                other.symbol == order.symbol
+                and other.idx == order.idx
+                and other.reduce_only
+                and other.status != "Untriggered"
+            ):
+                self.fits(account, other, at)
         stops.follow(self, account, order, at)
 
     def retire(self, order: Order) -> None:

@@ -37,7 +37,7 @@ from sim.orders import Position
 from sim.overview import overview
 from sim.privaterows import private_rows
 from sim.spot import twins_of
-from sim.state import AccountState, Changes, Saved
+from sim.state import Changes, Saved, state_of
 from sim.tape import SyntheticSource, Tape
 from sim.trading import MARKET_DATA, PRIVATE_WS
 from sim.venue import Venue
@@ -308,7 +308,7 @@ class Exchange:
                 self._changes.orders.update({key: msgspec.structs.replace(o) for key, o in change.orders.items()})
                 self._changes.fills.extend(change.fills)
                 self._changes.entries.extend(change.entries)
-                self._changes.accounts[name] = _state(account)
+                self._changes.accounts[name] = state_of(account)
 
     def _emit(self, frame: Frame) -> None:
         """Send a message, or what faults make of it."""
@@ -356,10 +356,10 @@ class Exchange:
             account.margin_mode, account.dcp_s = state.margin_mode, state.dcp_s
             # Whoever was connected is not connected to this process.
             self.deadman.gone_at |= {(state.uid, product): self.venue.now for product in state.dcp_s}
-            account.coins = dict(state.coins)
+            account.coins, account.hedge = dict(state.coins), set(state.hedge)
             for position in state.positions:
                 if position.symbol in self.venue.markets:
-                    account.positions[position.symbol] = position
+                    account.restore(position)
         known = self.desk.accounts
         markets = self.venue.markets
         self.desk.restore_orders(o for o in saved.orders if o.account in known and o.symbol in markets)
@@ -378,14 +378,6 @@ class Exchange:
 def _timed(body: dict[str, Any], at: int) -> str:
     body["time"] = at // NS_PER_MS
     return _JSON.encode(body).decode()
-
-
-def _state(account: Account) -> AccountState:
-    positions = [msgspec.structs.replace(position) for position in account.positions.values()]
-    return AccountState(
-        uid=account.uid, opening=account.opening, wallet=account.wallet, realised=account.realised, positions=positions,
-        margin_mode=account.margin_mode, dcp_s=dict(account.dcp_s), coins=dict(account.coins),
-    )  # fmt: skip
 
 
 def _backcast(tape: Tape, seed: int) -> Backcast:

@@ -33,7 +33,6 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     price_limit_ratio_x: Decimal = Decimal("0.01")
     price_limit_ratio_y: Decimal = Decimal("0.02")
     funding_interval_min: int = 480
-    maintenance_rate: Decimal = Decimal("0.005")
 
 
 _KNOWN = {
@@ -112,7 +111,6 @@ class Instrument:
         "grid",
         "lot_e8",
         "lot_step",
-        "maintenance_e8",
         "name",
         "price_e8",
         "rules",
@@ -131,7 +129,6 @@ class Instrument:
         self.price_e8 = int(rules.tick_size * UNITS_PER_COIN)
         """A tick in 1e-8 USDT."""
         self.lot_e8 = int(rules.lot_size * UNITS_PER_COIN)
-        self.maintenance_e8 = int(rules.maintenance_rate * RATE_SCALE)
         self._price_decimals, self._price_points = _scale(rules.tick_size)
         self._lot_decimals, self._lot_points = _scale(rules.lot_size)
         self._price_power, self._lot_power = 10**self._price_decimals, 10**self._lot_decimals
@@ -151,7 +148,6 @@ class Instrument:
             steps.append(step)
         self.rules = rules
         self.tick_step, self.lot_step = steps
-        self.maintenance_e8 = int(rules.maintenance_rate * RATE_SCALE)
 
     def whole_lots(self, qty: Decimal) -> int:
         """Lots of a quantity of base coin, rounded down."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import msgspec
 
 from libs.common.values import SPOT_SUFFIX
-from sim.account import Account, exposure, unrealised
+from sim.account import Account, exposure
 from sim.instruments import RATE_SCALE
 from sim.market import Market
-from sim.orders import Order
+from sim.orders import Order, Position
 
 COLLATERAL_PERCENT = {"BTC": 95, "ETH": 95}
 OTHER_COLLATERAL_PERCENT = 85
@@ -29,10 +29,14 @@ class Margin(msgspec.Struct, frozen=True, kw_only=True):
     coins: int = 0
     collateral: int = 0
     locked: int = 0
+    isolated: bool = False
+    """Each position has its own margin: what it gains is nobody else's before it is realised."""
 
     @property
     def balance(self) -> int:
         """What margin is measured against."""
+        if self.isolated:
+            return self.wallet
         return self.wallet + self.unrealised + self.collateral
 
     @property
@@ -44,24 +48,55 @@ class Margin(msgspec.Struct, frozen=True, kw_only=True):
         return max(0, self.balance - self.initial - self.locked)
 
 
+class Own(msgspec.Struct, frozen=True):
+    """Of one position: profit at mark, initial and maintenance margin with the fee of closing it, 1e-8 USDT."""
+
+    unrealised: int
+    initial: int
+    maintenance: int
+
+
+def position_margin(position: Position, market: Market, taker_e8: int, isolated: bool = False) -> Own:
+    """Initial margin on mark (isolated: on entry), maintenance margin by tier on mark; both with the fee of a close at
+    the price where the initial margin is gone."""
+    lots, units, leverage = abs(position.lots), market.instrument.units, position.leverage_e2
+    if not lots:
+        return NOTHING
+    if not market.mark:
+        # Restored, and no price yet: the position is worth what it cost.
+        return Own(0, position.cost * 100 // leverage, 0)
+    value, cost = lots * market.mark * units, position.cost
+    fee = (cost - position.side * cost * 100 // leverage) * taker_e8 // RATE_SCALE
+    return Own(
+        position.lots * market.mark * units - cost * position.side,
+        (cost if isolated else value) * 100 // leverage + fee,
+        market.tiers.maintenance(value) + fee,
+    )
+
+
+NOTHING = Own(0, 0, 0)
+
+
 def margin_of(account: Account, markets: Mapping[str, Market], adding: Order | None = None) -> Margin:
     """The margin as it is or, with `adding`, as it would be with one more order."""
     opening = _opening_lots(account, adding)
     profit = initial = held = maintenance = 0
-    for symbol in account.positions.keys() | opening.keys():
-        market, position = markets[symbol], account.position(symbol)
-        units, mark = market.instrument.units, market.mark
-        buys, sells = opening.get(symbol, (0, 0))
-        if not mark:
-            # Restored, and no price yet: the position is worth what it cost.
-            initial += position.cost * 100 // position.leverage_e2
+    isolated = account.margin_mode == "ISOLATED_MARGIN"
+    for key in account.positions.keys() | opening.keys():
+        position = account.positions[key] if key in account.positions else _missing(account, key)
+        if not position.lots and key not in opening:
             continue
-        worst = exposure(position, buys, sells) * mark * units
-        own = abs(position.lots) * mark * units
-        profit += unrealised(position, mark, units)
-        initial += worst * 100 // position.leverage_e2
-        held += own * 100 // position.leverage_e2
-        maintenance += own * market.instrument.maintenance_e8 // RATE_SCALE
+        market = markets[position.symbol]
+        own = position_margin(position, market, account.taker_e8, isolated)
+        profit += own.unrealised
+        held += own.initial
+        maintenance += own.maintenance
+        initial += own.initial
+        if key in opening:
+            buys, sells = opening[key]
+            more = exposure(position, buys, sells) - abs(position.lots)
+            value = more * market.mark * market.instrument.units
+            initial += value * 100 // position.leverage_e2 + value * account.taker_e8 // RATE_SCALE
     coins = collateral = locked = 0
     if account.coins:
         coins, collateral = _coins(account, markets)
@@ -69,8 +104,14 @@ def margin_of(account: Account, markets: Mapping[str, Market], adding: Order | N
         locked = sum(worth(coin, amount, markets) for coin, amount in locked_of(account, markets).items())
     return Margin(
         wallet=account.wallet, unrealised=profit, initial=initial, orders=initial - held, maintenance=maintenance,
-        coins=coins, collateral=collateral, locked=locked,
+        coins=coins, collateral=collateral, locked=locked, isolated=isolated,
     )  # fmt: skip
+
+
+def _missing(account: Account, key: str) -> Position:
+    """The position an order would open."""
+    symbol, _, idx = key.partition("/")
+    return account.position(symbol, int(idx or 0))
 
 
 def worth(coin: str, amount: int, markets: Mapping[str, Market]) -> int:
@@ -127,12 +168,13 @@ def spends(order: Order, market: Market) -> tuple[str, int]:
 
 
 def _opening_lots(account: Account, adding: Order | None) -> dict[str, tuple[int, int]]:
-    """symbol -> (buy lots, sell lots) of open orders that could grow a position; conditional ones hold no margin."""
+    """position key -> (buy lots, sell lots) of open orders that could grow a position; conditional ones hold no margin."""
     opening: dict[str, tuple[int, int]] = {}
     orders = [*account.open_orders.values(), adding] if adding is not None else account.open_orders.values()
     for order in orders:
         if order.reduce_only or order.spot or order.status == "Untriggered":
             continue
-        buys, sells = opening.get(order.symbol, (0, 0))
-        opening[order.symbol] = (buys + order.leaves, sells) if order.side > 0 else (buys, sells + order.leaves)
+        key = f"{order.symbol}/{order.idx}" if order.idx else order.symbol
+        buys, sells = opening.get(key, (0, 0))
+        opening[key] = (buys + order.leaves, sells) if order.side > 0 else (buys, sells + order.leaves)
     return opening

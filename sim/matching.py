@@ -39,6 +39,12 @@ def crosses(book: Book, side: int, ticks: int) -> bool:
     return bool(levels) and (levels[0][0] - ticks) * side <= 0
 
 
+def opponents(resting: list[Order], order: Order) -> list[Order]:
+    """Resting orders of the other side that the order would trade with: best price first, then the oldest."""
+    found = [o for o in resting if o.side != order.side and o.is_open and (o.ticks - order.ticks) * order.side <= 0]
+    return sorted(found, key=lambda o: (o.ticks * order.side, o.number)) if found else found
+
+
 def join(book: Book, order: Order) -> None:
     """The order rests: everything visible at its price is before it."""
     order.queue_ahead = book.visible(order.side, order.ticks)

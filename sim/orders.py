@@ -34,6 +34,9 @@ class Order(msgspec.Struct, kw_only=True):
     cum_fee: int = 0
     closed_pnl: int = 0
     closed_lots: int = 0
+    open_fee: int = 0
+    """Of the opening fees of what it closed."""
+    close_fee: int = 0
     entry_value: int = 0
     exit_value: int = 0
     fills: int = 0
@@ -42,10 +45,17 @@ class Order(msgspec.Struct, kw_only=True):
     trigger_ticks: int = 0
     trigger_direction: int = 0
     trigger_by: str = ""
+    trail: int = 0
+    """Trailing stop: its distance from the best price, ticks; `active`: the price it waits for first, 0 once reached."""
+    active: int = 0
     take_profit: int = 0
     stop_loss: int = 0
     parent_link_id: str = ""
     last_on_created: int = 0
+    smp: str = "None"
+    """smpType: what happens when it would trade with its own account."""
+    idx: int = 0
+    """positionIdx: 0 one-way, 1 and 2 the long and the short side in hedge mode."""
     spot: bool = False
     budget: int = 0
     """Spot market buy by value (marketUnit quoteCoin): what may be spent, 1e-8 USDT; `lots` follows from the book."""
@@ -119,9 +129,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Position(msgspec.Struct, kw_only=True):
-    """Net position of one symbol (one-way mode): `lots` signed, `cost` the entry value in 1e-8 USDT."""
+    """A position: `lots` signed, `cost` the entry value in 1e-8 USDT. One-way mode has one a symbol (idx 0), hedge mode a long
+    (1) and a short one (2)."""
 
     symbol: str
+    idx: int = 0
     lots: int = 0
     cost: int = 0
     leverage_e2: int = 1000
@@ -134,6 +146,14 @@ class Position(msgspec.Struct, kw_only=True):
     seq: int = -1
     take_profit: int = 0
     stop_loss: int = 0
+    trailing: int = 0
+    active: int = 0
+    open_fee: int = 0
+    """Fees paid to open what is held now."""
+
+    def unrealised(self, mark_ticks: int, units: int) -> int:
+        """(mark - entry) x size, 1e-8 USDT."""
+        return self.lots * mark_ticks * units - self.cost * self.side
 
     @property
     def side(self) -> int:

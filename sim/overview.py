@@ -27,7 +27,7 @@ def overview(venue: Venue, tape_finished: bool) -> dict[str, Any]:
         "accounts": {
             name: {
                 "open_orders": [order_row(o, markets[o.symbol].instrument) for o in account.open_orders.values()],
-                "positions": [position_row(p, markets[p.symbol]) for p in account.positions.values() if p.lots],
+                "positions": [position_row(p, markets, account) for p in account.positions.values() if p.lots],
                 "wallet": wallet_row(account, markets),
                 "fills": len(account.fills),
             }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from libs.common.values import LINEAR
 from sim import stops
 from sim.account import Account
 from sim.margin import margin_of
@@ -26,21 +27,29 @@ def set_leverage(venue: Venue, account: Account, params: Params) -> dict[str, An
         buy, sell = (Decimal(text(params, name)) for name in ("buyLeverage", "sellLeverage"))
     except InvalidOperation as error:
         raise RefusalError(10001, "params error: leverage invalid") from error
-    if buy != sell:
+    symbol = market.instrument.symbol
+    if buy != sell and not (account.isolated and symbol in account.hedge):
         raise RefusalError(10001, "params error: buy leverage must equal sell leverage")
     most = market.instrument.rules.max_leverage
-    if not 1 <= buy <= most:
+    if not 1 <= min(buy, sell) <= max(buy, sell) <= most:
         raise RefusalError(110013, f"cannot set leverage [{buy}] gt maxLeverage [{most}] by risk limit")
-    position = account.position(market.instrument.symbol)
-    if position.leverage_e2 == int(buy * 100):
+    wanted = {position.idx: int((sell if position.idx == 2 else buy) * 100) for position in account.sides(symbol)}
+    old = {position.idx: position.leverage_e2 for position in account.sides(symbol)}
+    if wanted == old:
         raise RefusalError(110043, "leverage not modified")
-    old, position.leverage_e2 = position.leverage_e2, int(buy * 100)
+    _set_leverage(account, symbol, wanted)
     margin = margin_of(account, venue.markets)
     if margin.initial > margin.balance:
-        position.leverage_e2 = old
+        _set_leverage(account, symbol, old)
         raise RefusalError(110044, "available margin not enough")
-    venue.desk.touch_position(account, position.symbol)
+    for position in account.sides(symbol):
+        venue.desk.touch_position(account, symbol, position.idx)
     return {}
+
+
+def _set_leverage(account: Account, symbol: str, leverages: dict[int, int]) -> None:
+    for idx, leverage_e2 in leverages.items():
+        account.position(symbol, idx).leverage_e2 = leverage_e2
 
 
 def set_margin_mode(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
@@ -49,7 +58,11 @@ def set_margin_mode(venue: Venue, account: Account, params: Params) -> dict[str,
         raise RefusalError(10001, "params error: setMarginMode invalid, the simulator has isolated and regular margin")
     if mode == account.margin_mode:
         raise RefusalError(110026, "Margin mode is not modified")
-    account.margin_mode = mode
+    before, account.margin_mode = account.margin_mode, mode
+    margin = margin_of(account, venue.markets)
+    if margin.initial > margin.balance:
+        account.margin_mode = before
+        raise RefusalError(3400139, "equity would be less than the initial margin")
     venue.desk.touch_account(account)
     return {"reasons": []}
 
@@ -61,24 +74,38 @@ def switch_mode(venue: Venue, account: Account, params: Params) -> dict[str, Any
     mode = number(params, "mode", -1)
     if mode not in (0, 3):
         raise RefusalError(10001, "params error: position_mode invalid")
-    if text(params, "symbol"):
-        market_of(venue.markets, params)
-    elif text(params, "coin") != "USDT":
+    one = text(params, "symbol")
+    if not one and text(params, "coin") != "USDT":
         raise RefusalError(10001, "params error: symbol or coin is required")
-    if mode == 3:
-        raise RefusalError(10001, "params error: the simulator has one-way positions only")
-    if text(params, "symbol"):
-        raise RefusalError(110025, "Position mode is not modified")
+    symbols = {market_of(venue.markets, params).instrument.symbol} if one else {
+        name for name, market in venue.markets.items() if market.instrument.category == LINEAR}  # fmt: skip
+    changing = {symbol for symbol in symbols if (symbol in account.hedge) != (mode == 3)}
+    if not changing:
+        if one:
+            raise RefusalError(110025, "Position mode is not modified")
+        return {}
+    if any(position.lots for symbol in changing for position in account.positions_of(symbol)):
+        raise RefusalError(110024, "You have an existing position, so the position mode cannot be switched")
+    if any(order.symbol in changing for order in account.open_orders.values()):
+        raise RefusalError(110028, "You have existing open orders, so the position mode cannot be switched")
+    account.hedge ^= changing
+    venue.desk.touch_account(account)
     return {}
+
+
+def idx_of(account: Account, symbol: str, params: Params) -> int:
+    """positionIdx as the position mode of the symbol has it. Raises RefusalError for any other."""
+    idx = number(params, "positionIdx", 0)
+    if idx not in ((1, 2) if symbol in account.hedge else (0,)):
+        raise RefusalError(10001, "position idx not match position mode")
+    return idx
 
 
 def trading_stop(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
     """Stops of the whole position (Full) or of a part of it (Partial: each call adds one)."""
     linear(params)
     market = market_of(venue.markets, params)
-    if number(params, "positionIdx", 0) != 0:
-        raise RefusalError(10001, "position idx not match position mode")
-    position = account.position(market.instrument.symbol)
+    position = account.position(market.instrument.symbol, idx_of(account, market.instrument.symbol, params))
     if not position.lots:
         raise RefusalError(10001, "can not set tp/sl/ts for zero position")
     for name in ("tpTriggerBy", "slTriggerBy"):
@@ -88,7 +115,7 @@ def trading_stop(venue: Venue, account: Account, params: Params) -> dict[str, An
         _partial(venue, account, market, position, params)
     else:
         _full(venue, account, market, position, params)
-    venue.desk.touch_position(account, position.symbol)
+    venue.desk.touch_position(account, position.symbol, position.idx)
     return {}
 
 
@@ -97,10 +124,15 @@ def _full(venue: Venue, account: Account, market: Market, position: Position, pa
         raise RefusalError(10001, "params error: limit take profit and stop loss need tpslMode Partial")
     stop_loss = ticks_of(market, params, "stopLoss") if "stopLoss" in params else position.stop_loss
     take_profit = ticks_of(market, params, "takeProfit") if "takeProfit" in params else position.take_profit
-    if (stop_loss, take_profit) == (position.stop_loss, position.take_profit):
+    trailing = ticks_of(market, params, "trailingStop") if "trailingStop" in params else position.trailing
+    active = ticks_of(market, params, "activePrice") if "trailingStop" in params else position.active
+    wanted = (stop_loss, take_profit, trailing, active)
+    if wanted == (position.stop_loss, position.take_profit, position.trailing, position.active):
         raise RefusalError(34040, "not modified")
     check_stops(market, position.side, market.last, take_profit, stop_loss)
-    position.stop_loss, position.take_profit = stop_loss, take_profit
+    if active and (active - market.last) * position.side <= 0:
+        raise RefusalError(10001, "params error: activePrice must be on the winning side of the last price")
+    position.stop_loss, position.take_profit, position.trailing, position.active = wanted
     stops.arrange(venue.desk, account, position, venue.now, "")
 
 
@@ -131,7 +163,10 @@ def _partial(venue: Venue, account: Account, market: Market, position: Position,
     if lots > abs(position.lots):
         raise RefusalError(10001, "params error: tpSize or slSize exceeds the position")
     wanted = [kind for kind, ticks in ((stops.TAKE_PROFIT, take_profit), (stops.STOP_LOSS, stop_loss)) if ticks]
-    held = sum(o.symbol == position.symbol and o.stop_type.startswith("Partial") for o in account.open_orders.values())
+    held = sum(
+        o.symbol == position.symbol and o.idx == position.idx and o.stop_type.startswith("Partial")
+        for o in account.open_orders.values()
+    )
     if held + len(wanted) > PARTIAL_STOPS:
         raise RefusalError(110061, f"Up to {PARTIAL_STOPS} partial take profit and stop loss orders for a position")
     for kind, trigger, prefix in (

@@ -33,7 +33,7 @@ def private_rows(
         if fast:
             groups.append(("execution.fast", fast))
     if change.positions and "position" in listening:
-        rows = [position_frame_row(account.position(symbol), markets[symbol]) for symbol in change.positions]
+        rows = [position_frame_row(account.position(symbol, idx), markets, account) for symbol, idx in change.positions]
         groups.append(("position", rows))
     if change.wallet and "wallet" in listening:
         groups.append(("wallet", [wallet_row(account, markets)]))

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from sim.account import Account
 from sim.desk import Counters
 from sim.market import MarketState
 from sim.orders import Entry, Fill, Order, Position
@@ -20,6 +21,17 @@ class AccountState(msgspec.Struct, kw_only=True):
     margin_mode: str = "REGULAR_MARGIN"
     dcp_s: dict[str, int] = {}
     coins: dict[str, int] = {}
+    hedge: list[str] = []
+
+
+def state_of(account: Account) -> AccountState:
+    """For a store: a copy."""
+    positions = [msgspec.structs.replace(position) for position in account.positions.values()]
+    return AccountState(
+        uid=account.uid, opening=account.opening, wallet=account.wallet, realised=account.realised, positions=positions,
+        margin_mode=account.margin_mode, dcp_s=dict(account.dcp_s), coins=dict(account.coins),
+        hedge=sorted(account.hedge),
+    )  # fmt: skip
 
 
 class Window(msgspec.Struct, kw_only=True, frozen=True):

@@ -14,7 +14,7 @@ from sim.margin import margin_of
 from sim.market import Market
 from sim.orders import Order
 from sim.params import Params, category_of, flag, key_of, linear, market_of, number, scoped, text, ticks_of
-from sim.positionapi import check_stops
+from sim.positionapi import check_stops, idx_of
 from sim.trading import check_open
 from sim.venue import Venue
 from sim.wiretypes import RefusalError
@@ -88,16 +88,16 @@ def _order(venue: Venue, account: Account, market: Market, params: Params) -> Or
         raise RefusalError(10001, "params error: orderLinkId has invalid characters")
     if tif not in _TIF:
         raise RefusalError(10001, "params error: timeInForce invalid")
-    if number(params, "positionIdx", 0) != 0:
-        raise RefusalError(10001, "position idx not match position mode")
     instrument = market.instrument
+    idx = idx_of(account, instrument.symbol, params)
     lots = instrument.lots_exact(params.get("qty"))
     if lots is None:
         raise RefusalError(10001, "Qty invalid")
     closing = flag(params, "closeOnTrigger")
-    reduce_only = flag(params, "reduceOnly") or closing
+    # In hedge mode an order against its side can only close.
+    reduce_only = flag(params, "reduceOnly") or closing or (idx > 0 and (idx == 1) != (side > 0))
     if lots == 0 and reduce_only and closing:
-        lots = min(abs(account.position(market.instrument.symbol).lots), _most(market, kind))
+        lots = min(abs(account.position(instrument.symbol, idx).lots), _most(market, kind))
     if not market.last:
         raise RefusalError(110066, "Trading is currently not allowed: no price yet")
     ticks = ticks_of(market, params, "price") if kind == "Limit" else protected(market, side)
@@ -106,8 +106,16 @@ def _order(venue: Venue, account: Account, market: Market, params: Params) -> Or
     return Order(
         account=account.uid, number=0, order_id="", link_id=link_id, symbol=instrument.symbol, side=side, kind=kind,
         ticks=ticks, lots=lots, tif="IOC" if kind == "Market" and tif != "FOK" else tif, created_at=venue.now,
-        updated_at=venue.now, reduce_only=reduce_only, close_on_trigger=closing, **_extras(market, params),
+        updated_at=venue.now, reduce_only=reduce_only, close_on_trigger=closing, idx=idx, smp=_smp(params),
+        **_extras(market, params),
     )  # fmt: skip
+
+
+def _smp(params: Params) -> str:
+    smp = text(params, "smpType") or "None"
+    if smp not in ("None", "CancelMaker", "CancelTaker", "CancelBoth"):
+        raise RefusalError(10001, "params error: smpType invalid")
+    return smp
 
 
 def _extras(market: Market, params: Params) -> dict[str, Any]:
@@ -183,7 +191,7 @@ def _check_position(account: Account, market: Market, order: Order) -> None:
         if order.lots < market.instrument.least_lots:
             raise RefusalError(10001, "The number of contracts exceeds minimum limit allowed")
         return
-    position = account.position(order.symbol)
+    position = account.position(order.symbol, order.idx)
     if order.trigger_ticks:
         return
     if not position.lots:
@@ -300,7 +308,7 @@ def cancel(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
 
 def _withdraw(venue: Venue, account: Account, order: Order) -> None:
     """Cancel for the user. A position's stop that is cancelled is no longer asked for."""
-    if order.stop_type in (stops.STOP_LOSS, stops.TAKE_PROFIT):
+    if order.stop_type in (stops.STOP_LOSS, stops.TAKE_PROFIT, stops.TRAILING):
         stops.note(account, order, 0)
     venue.desk.cancel(order, venue.now, CANCELLED, "CancelByUser")
 

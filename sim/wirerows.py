@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from libs.common.values import SPOT, category_of
-from sim.account import Account, unrealised
+from libs.common.values import SPOT, UNITS_PER_COIN, category_of
+from sim.account import Account
 from sim.instruments import RATE_SCALE, Instrument, amount_text
-from sim.margin import Margin, locked_of, margin_of, worth
+from sim.liquidation import liquidation_ticks, rank
+from sim.margin import Margin, locked_of, margin_of, position_margin, worth
 from sim.market import NS_PER_MS, Market
 from sim.orders import Entry, Fill, Order, Position
 
@@ -40,7 +41,7 @@ def order_row(order: Order, instrument: Instrument) -> Row:
         "qty": by_value or qty(order.lots),
         "side": SIDES[order.side],
         "isLeverage": "0" if spot else "",
-        "positionIdx": 0,
+        "positionIdx": order.idx,
         "orderStatus": order.status,
         "createType": order.create_type,
         "cancelType": order.cancel_type,
@@ -69,7 +70,7 @@ def order_row(order: Order, instrument: Instrument) -> Row:
         "lastPriceOnCreated": "" if spot else price(order.last_on_created),
         "reduceOnly": order.reduce_only,
         "closeOnTrigger": order.close_on_trigger,
-        "smpType": "None",
+        "smpType": order.smp,
         "smpGroup": 0,
         "smpOrderId": "",
         "placeType": "",
@@ -165,56 +166,69 @@ def fast_execution_row(fill: Fill, instrument: Instrument) -> Row:
     }
 
 
-def position_row(position: Position, market: Market) -> Row:
+def position_row(position: Position, markets: Mapping[str, Market], account: Account) -> Row:
     """A row of /v5/position/list."""
-    instrument, mark = market.instrument, market.mark
-    units, lots = instrument.units, abs(position.lots)
-    value = lots * mark * units
-    initial = value * 100 // position.leverage_e2
+    market = markets[position.symbol]
+    instrument, mark, lots = market.instrument, market.mark, abs(position.lots)
+    value = lots * mark * instrument.units
+    own = position_margin(position, market, account.taker_e8, account.isolated)
+    tier = market.tiers.of(value)
     return {
         "symbol": position.symbol,
         "leverage": _plain(Decimal(position.leverage_e2) / 100),
         "autoAddMargin": 0,
         "avgPrice": instrument.average_text(position.cost, lots) or "0",
-        "liqPrice": "",
-        "riskLimitValue": "2000000",
+        "liqPrice": _liquidation_price(position, markets, account),
+        "riskLimitValue": str(tier.limit // UNITS_PER_COIN),
         "takeProfit": instrument.plain_price(position.take_profit) if position.take_profit else "",
         "positionValue": amount_text(value) if lots else "",
         "isReduceOnly": False,
         "tpslMode": "Full",
-        "riskId": 1,
-        "trailingStop": "0",
-        "unrealisedPnl": amount_text(unrealised(position, mark, units)) if lots else "",
+        "riskId": tier.number,
+        "trailingStop": instrument.plain_price(position.trailing) if position.trailing else "0",
+        "unrealisedPnl": amount_text(own.unrealised) if lots else "",
         "markPrice": instrument.plain_price(mark),
-        "adlRankIndicator": 1 if lots else 0,
+        "adlRankIndicator": rank(position, market),
         "cumRealisedPnl": amount_text(position.realised),
         "curRealisedPnl": amount_text(position.realised_current),
-        "positionMM": amount_text(value * instrument.maintenance_e8 // RATE_SCALE),
+        "positionMM": amount_text(own.maintenance),
         "positionMMByMp": "",
         "createdTime": ms_text(position.created_at),
-        "positionIdx": 0,
-        "positionIM": amount_text(initial),
+        "positionIdx": position.idx,
+        "positionIM": amount_text(own.initial),
         "positionIMByMp": "",
         "seq": position.seq,
         "updatedTime": ms_text(position.updated_at),
         "side": SIDES[position.side],
         "bustPrice": "",
-        "positionBalance": amount_text(initial),
+        "positionBalance": amount_text(own.initial),
         "breakEvenPrice": "",
         "leverageSysUpdatedTime": "",
         "size": instrument.plain_qty(lots),
         "positionStatus": "Normal",
         "mmrSysUpdatedTime": "",
         "stopLoss": instrument.plain_price(position.stop_loss) if position.stop_loss else "",
-        "tradeMode": 0,
+        "tradeMode": int(account.isolated),
         "sessionAvgPrice": "",
         "openTime": 0,
     }
 
 
-def position_frame_row(position: Position, market: Market) -> Row:
+def _liquidation_price(position: Position, markets: Mapping[str, Market], account: Account) -> str:
+    """Where it would be liquidated: isolated exactly, cross as things are now and if nothing else moved."""
+    market = markets[position.symbol]
+    if not position.lots or not market.mark:
+        return ""
+    units = market.instrument.units
+    ticks = liquidation_ticks(position, markets, account)
+    return (
+        market.instrument.plain_price(ticks) if 0 < ticks < 10 * position.cost // (abs(position.lots) * units) else ""
+    )
+
+
+def position_frame_row(position: Position, markets: Mapping[str, Market], account: Account) -> Row:
     """The row of the private `position` stream: the entry price is called entryPrice there."""
-    row = position_row(position, market)
+    row = position_row(position, markets, account)
     row["entryPrice"] = row.pop("avgPrice")
     row["category"] = "linear"
     for name in ("positionValue", "unrealisedPnl", "takeProfit", "stopLoss", "sessionAvgPrice"):
@@ -341,8 +355,8 @@ def closed_pnl_row(order: Order, instrument: Instrument, leverage_e2: int) -> Ro
         "closedPnl": amount_text(order.closed_pnl),
         "fillCount": str(order.fills),
         "leverage": _plain(Decimal(leverage_e2) / 100),
-        "openFee": "0",
-        "closeFee": amount_text(order.cum_fee),
+        "openFee": amount_text(order.open_fee),
+        "closeFee": amount_text(order.close_fee),
         "createdTime": ms_text(order.created_at),
         "updatedTime": ms_text(order.updated_at),
     }

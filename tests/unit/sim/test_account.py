@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from libs.common.values import divide_half_even
-from sim.account import fee_of, trade, unrealised
+from sim.account import fee_of, trade
 from sim.orders import Position
 from tests.simbench import BTC, PRICE, Bench
 
@@ -41,8 +41,8 @@ def test_fee_is_rounded_half_even() -> None:
 
 
 def test_unrealised_is_mirrored_for_a_short() -> None:
-    assert unrealised(Position(symbol=BTC, lots=2, cost=2 * 100 * UNITS), 110, UNITS) == 20 * UNITS
-    assert unrealised(Position(symbol=BTC, lots=-2, cost=2 * 100 * UNITS), 110, UNITS) == -20 * UNITS
+    assert Position(symbol=BTC, lots=2, cost=2 * 100 * UNITS).unrealised(110, UNITS) == 20 * UNITS
+    assert Position(symbol=BTC, lots=-2, cost=2 * 100 * UNITS).unrealised(110, UNITS) == -20 * UNITS
 
 
 def test_fees_and_pnl_reach_the_wallet() -> None:

@@ -46,9 +46,9 @@ def test_a_deposit_is_told_and_logged_and_is_no_profit() -> None:
 def test_money_that_margin_needs_cannot_leave() -> None:
     bench = Bench()
     bench.create("Buy", "1", "59000")
-    with pytest.raises(UsageError, match="expected at most 4000"):
+    with pytest.raises(UsageError, match="expected at most 3967"):
         do(bench, "withdraw", amount=4001)
-    do(bench, "withdraw", amount=4000)
+    do(bench, "withdraw", amount=3967)
 
 
 def test_another_client_of_the_account_places_an_order() -> None:
