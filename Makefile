@@ -18,7 +18,7 @@ REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LIMITS_COVERED := $(foreach module,limits standing verdict sizing kernel modes hedges limitfile commands,--cov=services.risk.$(module)) --cov-branch --cov-fail-under=100 \
   --cov-report=term-missing:skip-covered
 
-.PHONY: help setup demo test test-all check format bench soak images lock docs clean
+.PHONY: help setup demo test test-all check format prove bench soak images lock docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -64,6 +64,9 @@ docs: $(VENV)/.dev  ## Write the generated pages of docs/ again
 
 lock:  ## Resolve requirements/*.txt again (ARGS=--upgrade moves the pins)
 	scripts/lock $(ARGS)
+
+prove: $(VENV)/.prove  ## Prove T1 to T8: search, Z3, CrossHair, TLC, mutants; writes docs/assurance.md (ARGS=--full)
+	$(BIN)/python -m tests.model $(ARGS)
 
 clean:  ## Remove caches and the environment; runs/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

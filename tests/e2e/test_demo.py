@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from libs.common import seal
 from libs.common.access import TOOLS, roles, user_of
 from libs.common.streams import SERVICES
+from tests.model.trace import check_run
 from tests.waiting import eventually, is_alive
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,6 +87,15 @@ def test_it_ends_flat_and_replays_without_a_difference(finished: tuple[Path, str
     assert (report["flat"]["orders"], report["flat"]["positions"]) == (0, 0)
     assert "0 differences" in finished[1]
     assert (finished[0] / "report.html").stat().st_size > 1000
+
+
+def test_the_log_keeps_the_theorems(finished: tuple[Path, str]):
+    """T1 to T8 by a checker that shares no code with risk or execution, with the seals verified."""
+    key = seal.public_of((finished[0] / "keys/seal.key").read_text().strip())
+    verdict = check_run(finished[0], key)
+    assert verdict.broken == []
+    assert verdict.seen["halts"] > 0
+    assert verdict.seen["seals verified"] == verdict.seen["submissions"] > 0
 
 
 def test_every_service_wrote_and_everything_is_archived(finished: tuple[Path, str]):

@@ -12,7 +12,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -42,9 +41,12 @@ class Outcome(msgspec.Struct):
 class Hunt:
     """The plugin. `chosen` are hunted in order until `until` (monotonic) has passed."""
 
-    def __init__(self, chosen: Iterable[Mutant], until: float = float("inf")) -> None:
+    def __init__(
+        self, chosen: Iterable[Mutant], until: float = float("inf"), told: Callable[[Outcome], None] = lambda _: None
+    ) -> None:
         self.chosen, self.until = list(chosen), until
         self.outcomes: list[Outcome] = []
+        self.told = told
         self.seconds: dict[pytest.Item, float] = {}
         self.entered: dict[Code, list[pytest.Item]] = {}
         self.red: list[str] = []
@@ -84,7 +86,7 @@ class Hunt:
                 break
             items = self._tests(mutant)
             if not items:
-                self.outcomes.append(Outcome(mutant, SURVIVED, 0))
+                self._end(Outcome(mutant, SURVIVED, 0))
                 continue
             running[_fork(lambda mutant=mutant, items=items: _child(mutant, items))] = (mutant, len(items))  # type: ignore[misc]
             if len(running) >= CHILDREN:
@@ -110,7 +112,11 @@ class Hunt:
             fate = HUNG if os.WTERMSIG(status) == signal.SIGALRM else KILLED
         else:
             fate = SURVIVED if os.WEXITSTATUS(status) == 0 else KILLED
-        self.outcomes.append(Outcome(mutant, fate, tests))
+        self._end(Outcome(mutant, fate, tests))
+
+    def _end(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self.told(outcome)
 
 
 def _fork(child: Callable[[], int]) -> int:
@@ -135,29 +141,18 @@ def _child(mutant: Mutant, items: list[pytest.Item]) -> int:
     return 0
 
 
-def run(chosen: Iterable[Mutant], until: float = float("inf"), tests: tuple[str, ...] = TESTS) -> Hunt:
+def run(
+    chosen: Iterable[Mutant],
+    until: float = float("inf"),
+    tests: tuple[str, ...] = TESTS,
+    told: Callable[[Outcome], None] = lambda _: None,
+) -> Hunt:
     """Hunt in this process; `red` names tests that fail without any mutant."""
     quiet: dict[str, Any] = {"phases": (hypothesis.Phase.explicit, hypothesis.Phase.generate), "database": None}
     hypothesis.settings.register_profile("hunt", derandomize=True, deadline=None, **quiet)
-    hunt = Hunt(chosen, until)
+    hunt = Hunt(chosen, until, told)
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov", "--no-header", "--capture=fd"]
     options += ["--hypothesis-profile=hunt", "-o", "addopts=--import-mode=importlib", "-o", "timeout=0"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     pytest.main([*options, *(str(ROOT / path) for path in tests)], plugins=[hunt])
     return hunt
-
-
-if __name__ == "__main__":
-    from tests.model.mutation import mutants_of
-
-    names = sys.argv[1:]
-    done = run([mutant for name in names for mutant in mutants_of(name)])
-    for outcome in done.outcomes:
-        if outcome.fate != KILLED:
-            print(
-                outcome.fate,
-                f"{Path(outcome.mutant.module.replace('.', '/'))}.py:{outcome.mutant.line}",
-                outcome.mutant.key,
-                outcome.tests,
-            )
-    print(len(done.outcomes), "mutants", sum(o.fate == KILLED for o in done.outcomes), "killed", done.red[:5])
