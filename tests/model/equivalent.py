@@ -2,4 +2,27 @@
 
 from __future__ import annotations
 
-EQUIVALENT: dict[str, str] = {}
+SIGN = "a sign is 1 or -1, never 0, and only its direction counts"
+FLAT = "a flat position closes nothing on either path"
+
+EQUIVALENT: dict[str, str] = {
+    "services.risk.kernel.sided_use#11.0 Gt -> GtE": SIGN,
+    "services.risk.kernel.sided_holds#33.0 1 -> 2": SIGN,
+    "services.risk.kernel.sided_holds#50.0 1 -> 2": SIGN,
+    "services.risk.kernel.closable#10.0 GtE -> Gt": FLAT,
+    "services.risk.kernel.closable#19.0 0 -> 1": FLAT,
+    "services.risk.kernel.closable#17.0 Mult -> FloorDiv": "dividing by 1 or -1 is multiplying by it",
+    "services.risk.kernel.side_value#28.0 Mult -> FloorDiv": "dividing by 1 or -1 is multiplying by it",
+    "services.risk.kernel.lots_for#18.0 Gt -> GtE": "nothing buys no lots on either path",
+    "services.risk.limits._side#30.0 Gt -> GtE": SIGN,
+    "services.risk.exits.side_of#8.0 Gt -> GtE": SIGN,
+    "services.risk.exits.attempt#37.0 Gt -> GtE": "nothing held is no attempt",
+    "services.risk.exits.attempt#39.0 1 -> 2": SIGN,
+    "services.risk.exits.stops#99.0 Gt -> GtE": "a stake of no lots was passed over before",
+    "services.risk.exits.stops#101.0 1 -> 2": SIGN,
+    "services.risk.exits.slices#72.0 Gt -> GtE": "a position of no lots is passed over next",
+    "services.risk.exits.slices#74.0 1 -> 2": SIGN,
+    "services.risk.entries._leave#40.0 1 -> 2": SIGN,
+    "services.risk.entries._leave#38.0 Gt -> GtE": "who leaves holds something",
+    "services.risk.halts.cancels#4.1 body 1 removed: return": "a scope of book or symbol names no strategy, so nothing follows",
+}

@@ -171,7 +171,7 @@ def _summed(name: str, outcomes: dict[str, str]) -> str:
 
 
 def mutants(results: Results, full: bool) -> None:
-    """Functions that changed since they were last hunted first, then a sample of the others (`--full`: all), within the time."""
+    """Functions changed since they were last hunted, then those with survivors, then a sample of the others, while there is time."""
     from tests.model import hunt
 
     every: dict[str, list[Mutant]] = {}
@@ -183,9 +183,9 @@ def mutants(results: Results, full: bool) -> None:
         name: each for name, each in results.functions.items() if name in every and each.source == every[name][0].source
     }
     new = [name for name in every if name not in kept]
-    old = sorted(kept)
-    random.Random(results.commit).shuffle(old)
-    order = [*new, *old]
+    rest = sorted(kept)
+    random.Random(results.commit).shuffle(rest)
+    order = [*new, *sorted(rest, key=lambda name: not kept[name].survivors)]
     until = float("inf") if full else time.monotonic() + MUTANT_SECONDS
     done = hunt.run([mutant for name in order for mutant in every[name]], until)
     fates: dict[str, list[hunt.Outcome]] = {}
