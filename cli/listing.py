@@ -140,7 +140,7 @@ def risk(*, output: Format = "table", run_dir: RunDir = None, ctx: Ctx = DEFAULT
         scopes = {scope: str(mode) for scope, mode in modes.scopes.items()}
         print_json({"mode": str(modes.worst), "scopes": scopes, "limits": rows})
     else:
-        print_rows(rows, ("limit", "measured", "allowed", "used"), output, title=str(modes.worst))
+        print_rows(rows, ("limit", "measured", "allowed", "headroom", "used"), output, title=str(modes.worst))
     return HALTED if modes.is_halted else 0
 
 

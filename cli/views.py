@@ -130,6 +130,7 @@ def limit_rows(mark: PortfolioMarked | None) -> list[dict[str, Any]]:
             "limit": str(use.name),
             "measured": use.measured,
             "allowed": use.limit,
+            "headroom": use.headroom,
             "used": round(use.measured / use.limit, 4) if use.limit else Decimal(0),
         }
         for use in mark.limits

@@ -12,6 +12,7 @@ from cli.output import event_row, print_json, print_rows
 from cli.sources import Source, open_source
 from cli.words import words
 from libs.common.errors import UsageError
+from libs.common.events import OrderIntent, OrderRefused
 from libs.common.record import Record
 from libs.common.streams import BOOK, BY_NAME, STREAMS
 
@@ -37,10 +38,31 @@ def why(
     if output == "json":
         times = ("hop_ms", "wire_ms")
         hops = [{**event_row(r), **{name: row[name] for name in times}} for r, row in zip(chain, rows, strict=True)]
-        print_json({"id": identity, "chain": hops})
-    else:
-        print_rows(rows, ("at", "hop_ms", "wire_ms", "stream", "seq", "type", "what", "id"), output)
+        print_json({"id": identity, "chain": hops, "verdict": verdict_rows(chain)})
+        return 0
+    print_rows(rows, ("at", "hop_ms", "wire_ms", "stream", "seq", "type", "what", "id"), output)
+    if output == "table" and (verdict := verdict_rows(chain)):
+        print_rows(verdict, ("limit", "measured", "allowed", "headroom", "binding"), output, title="the verdict")
     return 0
+
+
+def verdict_rows(chain: list[Record]) -> list[dict[str, Any]]:
+    """Every limit of the chain's verdict in its order: measure, what is allowed, what was left; which one refused."""
+    for record in chain:
+        body = record.body
+        if isinstance(body, OrderIntent | OrderRefused) and body.limits:
+            binding = body.reason if isinstance(body, OrderRefused) else None
+            return [
+                {
+                    "limit": str(use.name),
+                    "measured": use.measured,
+                    "allowed": use.limit,
+                    "headroom": use.headroom,
+                    "binding": "yes" if use.name == binding else "",
+                }
+                for use in body.limits
+            ]
+    return []
 
 
 def _row(record: Record, before: Record | None) -> dict[str, Any]:

@@ -93,6 +93,10 @@ class Reason(StrEnum):
     EXCEPTION = "EXCEPTION"
 
 
+FLOORS = (Reason.NO_EDGE, Reason.BELOW_MINIMUM)
+"""Limits that bind from below."""
+
+
 class Purpose(StrEnum):
     """Why an approved order exists. ENTRY adds risk; the others only reduce it."""
 
@@ -257,6 +261,12 @@ class LimitUse(msgspec.Struct, frozen=True, gc=False):
     name: Reason
     measured: Decimal
     limit: Decimal
+
+    @property
+    def headroom(self) -> Decimal:
+        """What is left until it binds, in its own unit; never negative."""
+        left = self.measured - self.limit if self.name in FLOORS else self.limit - self.measured
+        return max(left, Decimal(0))
 
 
 class OrderIntent(Event, frozen=True, kw_only=True):

@@ -176,6 +176,9 @@ def _cancel_resting(state: RiskState, strategy: str, symbol: str) -> Iterator[Ev
 
 def _resize(state: RiskState, config: RiskConfig, event: Signal, record: Record, held: int) -> Iterator[Event]:
     """Toward the sized position, on the side that is held or from flat; a small change is left alone."""
+    if is_disabled(state, event.strategy):
+        yield refused(event.strategy, event.symbol, Reason.MODE, "disabled until resumed")
+        return
     size = guarded(partial(sized, state, config, event))
     if isinstance(size, Use):
         yield from failed(state, config, event, size)
@@ -299,6 +302,11 @@ def disabled(state: RiskState, config: RiskConfig, strategy: str, use: Use) -> I
     """Some limits stop the strategy itself, until somebody resumes it; the others trade on."""
     if use.use.name in DISABLING:
         yield from halts.halt(state, config, use, strategy_scope(strategy))
+
+
+def is_disabled(state: RiskState, strategy: str) -> bool:
+    """Whether a strategy went wild: its entries are not even drafted, so that a flood costs the others nothing."""
+    return bool(state.blocks) and any(f"{strategy_scope(strategy)}/{reason}" in state.blocks for reason in DISABLING)
 
 
 def failed(state: RiskState, config: RiskConfig, event: Signal, use: Use) -> Iterator[Event]:

@@ -102,6 +102,8 @@ def decided(state: RiskState, config: RiskConfig, event: Signal, record: Record)
             yield from made or [refused(event.strategy, event.symbol, Reason.IN_FLIGHT)]
     elif event.target == 0:
         yield refused(event.strategy, event.symbol, Reason.NO_CHANGE)
+    elif entries.is_disabled(state, event.strategy):
+        yield refused(event.strategy, event.symbol, Reason.MODE, "disabled until resumed")
     else:
         yield from _enter(state, config, event, record)
 

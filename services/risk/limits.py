@@ -18,7 +18,7 @@ from services.risk.draft import PPM, Draft, exposure, minimum_lots, ratio
 from services.risk.modes import SEVERITY, effective_mode
 from services.risk.orders import rests
 from services.risk.state import BOOK, MINUTE_NS, NS_PER_S, RiskState, pair, strategy_scope, symbol_scope
-from services.risk.verdict import ZERO, Use, Verdict, counted, exceeded, flag, guarded, reached, units_of
+from services.risk.verdict import ZERO, Use, Verdict, calm, counted, exceeded, flag, guarded, reached, units_of
 
 
 def assess(state: RiskState, draft: Draft) -> Verdict:
@@ -299,6 +299,24 @@ def _worst_after(draft: Draft) -> int:
     return max(_side(draft, sign) + draft.lots * draft.lot_units, _side(draft, -sign))
 
 
+# --- entry limits: transient causes ----------------------------------------------------------------------------------
+
+
+def _transient(reason: Reason, *, by_symbol: bool = False) -> Entry:
+    """A cause that makes a scope REDUCE_ONLY until it is quiet: what it measured when it was last bad, else nothing."""
+
+    def limit(state: RiskState, draft: Draft) -> Use:
+        allowed: Decimal = getattr(state.limits, reason.value)
+        key = f"{symbol_scope(draft.symbol) if by_symbol else BOOK}/{reason}" if state.conditions else ""
+        seen = state.conditions.get(key)
+        if seen is None:
+            return calm(reason, allowed)
+        return Use(LimitUse(reason, seen.measured, seen.limit), key in state.blocks)
+
+    limit.__name__ = reason.value
+    return limit
+
+
 Entry = Callable[[RiskState, Draft], Use]
 Cap = Callable[[RiskState, Draft], int]
 
@@ -316,6 +334,12 @@ ENTRY: tuple[Entry, ...] = (
     mode,
     not_reconciled,
     no_market,
+    _transient(Reason.FEED_DELAY_MS),
+    _transient(Reason.FEED_SILENCE),
+    _transient(Reason.CLOCK_OFFSET_MS),
+    _transient(Reason.MAX_MARGIN_RATIO),
+    _transient(Reason.VELOCITY, by_symbol=True),
+    _transient(Reason.SPREAD, by_symbol=True),
     in_flight,
     *(_on_book(limit) for limit in standing.STANDING),
     signal_repeats,

@@ -178,7 +178,8 @@ def on_command(state: RiskState, config: RiskConfig, body: e.Command, record: Re
 def on_signal(state: RiskState, config: RiskConfig, body: e.Signal, record: Record) -> Outputs:
     yield from (hedges if body.hedge else entries).decided(state, config, body, record)
     repeat = state.repeats.get(pair(body.strategy, body.symbol))
-    if repeat is not None and repeat.heard >= state.limits.signal_flood:
+    flooded = repeat is not None and repeat.heard >= state.limits.signal_flood
+    if repeat is not None and flooded and not entries.is_disabled(state, body.strategy):
         use = counted(Reason.SIGNAL_FLOOD, repeat.heard, state.limits.signal_flood)
         yield from halts.halt(state, config, use, strategy_scope(body.strategy))
 

@@ -10,7 +10,7 @@ from libs.common.events import LimitUse, Reason
 from services.risk import kernel
 from services.risk.draft import PPM, ratio
 from services.risk.state import RiskState
-from services.risk.verdict import ZERO, Use, counted, guarded, reached
+from services.risk.verdict import ZERO, Use, calm, counted, guarded, reached
 
 ACKS = 20
 MIN_REQUESTS = 10
@@ -42,6 +42,8 @@ def drawdown(state: RiskState) -> Use:
 
 def _loss(state: RiskState, reason: Reason, base: int, index: int, limit: Decimal) -> Use:
     loss = base - state.equity_units
+    if loss <= 0:
+        return calm(reason, limit)
     measured = ratio(loss, base, state.share)
     return Use(LimitUse(reason, measured, limit), kernel.reaches(loss, state.ratios_e16[index], base))
 

@@ -47,6 +47,9 @@ def reached(name: Reason, measured: Decimal, limit: Decimal) -> Use:
 
 
 def counted(name: Reason, count: int, limit: Decimal) -> Use:
+    """A count breaches when it reaches its limit."""
+    if count == 0 and limit:
+        return calm(name, limit)
     return Use(LimitUse(name, Decimal(count), limit), count >= limit)
 
 
@@ -59,6 +62,12 @@ def exceeded(name: Reason, units: int, limit: Decimal) -> Use:
 def flag(name: Reason, is_bad: bool) -> Use:
     """A limit without a measure: one is too many."""
     return Use(LimitUse(name, ONE if is_bad else ZERO, ONE), is_bad)
+
+
+@lru_cache(maxsize=256)
+def calm(name: Reason, limit: Decimal) -> Use:
+    """A limit with nothing to measure."""
+    return Use(LimitUse(name, ZERO, limit), False)
 
 
 @lru_cache(maxsize=256)

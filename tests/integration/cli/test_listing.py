@@ -95,7 +95,9 @@ def test_positions_orders_and_fills(where, capsys):
 
 def test_risk_shows_each_limit_and_how_much_is_used(where, capsys):
     document = json.loads(run(capsys, "risk", "-o", "json", *where()))
-    assert document["limits"] == [{"limit": "max_leverage", "measured": "0.06", "allowed": "5", "used": "0.0120"}]
+    assert document["limits"] == [
+        {"limit": "max_leverage", "measured": "0.06", "allowed": "5", "headroom": "4.94", "used": "0.0120"}
+    ]
 
 
 @pytest.mark.parametrize("identity", [sample.LINK, sample.LINK[:9]])

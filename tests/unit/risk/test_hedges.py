@@ -323,3 +323,14 @@ def test_more_margin_than_money_leaves_no_cash() -> None:
     assert cash.free_units(desk.state) == 0
     desk.state.markets.pop(PERP)
     assert cash.free_units(desk.state) == 0
+
+
+def test_a_wild_pair_is_disabled() -> None:
+    desk = paired(signal_flood=D(5))
+    for _ in range(5):
+        desk.now += SECOND
+        made = ask(desk, score=D(1))
+    assert only(made, Halted).reason is Reason.SIGNAL_FLOOD
+    for order in list(desk.state.orders.values()):
+        desk.put(e.OrderRejected(order_link_id=order.order_link_id, symbol=order.symbol, reason="x"), "order")
+    assert only(ask(desk), OrderRefused).detail == "disabled until resumed"

@@ -1,0 +1,131 @@
+"""The textbook breaker beside ours on the same paths of equity: ours has none of its four faults, and each of them is found."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Protocol
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import FailedHealthCheck
+
+from libs.common import events as e
+from libs.common.record import Started
+from tests.property.breaker import FAULTS, Breaker
+from tests.unit.risk.desk import D, Desk, config
+
+DAILY, DRAWDOWN = D("0.02"), D("0.05")
+START = 10_000
+
+Step = int | str
+"""A valuation (whole coins of equity) or `restart`."""
+
+
+class Watch(Protocol):
+    def see(self, equity: Decimal) -> bool: ...
+    def restart(self) -> None: ...
+
+
+class Ours:
+    """The shipped core holding one contract whose value makes the equity what the path says."""
+
+    def __init__(self) -> None:
+        limits = {"max_daily_loss": DAILY, "max_drawdown": DRAWDOWN, "max_weekly_loss": D(1)}
+        self.desk = Desk(config(auto_arm=True, max_position_size=D(10**6), **limits))
+        self.desk.put(Started(fresh=True), "timer")
+        self.desk.instrument(tick_size=D("0.0001"), lot="1")
+        self.desk.later()
+        self.desk.tick(100)
+        self.desk.cash(str(START))
+        self.desk.reconcile()
+        self.desk.put(
+            e.Fill(
+                order_link_id="x", order_id="v", exec_id="1", strategy="trend", symbol="BTCUSDT", side=e.Side.BUY,
+                qty=D(100), price=D(100), fee=D(0), is_maker=False, reduce_only=False, purpose=e.Purpose.ENTRY,
+                cum_qty=D(100), order_qty=D(100), exec_at=self.desk.now,
+            ),
+            "fill",
+        )  # fmt: skip
+
+    def see(self, equity: Decimal) -> bool:
+        self.desk.tick(100 + (equity - START) / 100)
+        return any(block.halt_id for block in self.desk.state.blocks.values())
+
+    def restart(self) -> None:
+        self.desk.restart()
+        self.desk.put(Started(fresh=False), "timer")
+        self.desk.reconcile()
+
+
+def right(path: list[Step]) -> list[bool]:
+    """What must be: halted from the first valuation on whose loss, or fall from the highest yet, reaches its limit."""
+    peak, halted, found = D(START), False, []
+    for step in path:
+        if isinstance(step, int):
+            peak = max(peak, D(step))
+            halted = halted or START - step >= DAILY * START or peak - step >= DRAWDOWN * peak
+            found.append(halted)
+    return found
+
+
+def answers(watch: Watch, path: list[Step]) -> list[bool]:
+    found = []
+    for step in path:
+        if isinstance(step, int):
+            found.append(watch.see(D(step)))
+        else:
+            watch.restart()
+    return found
+
+
+def textbook(*faults: str) -> Breaker:
+    return Breaker(frozenset(faults), DAILY, DRAWDOWN)
+
+
+moves = st.lists(st.one_of(st.integers(9_400, 10_700), st.just("restart")), max_size=12)
+paths = moves.map(lambda steps: [START, *steps])
+"""A path begins with the equity that the day begins with."""
+
+
+@settings(max_examples=200, deadline=None)
+@given(paths)
+def test_ours_halts_exactly_when_it_must(path: list[Step]) -> None:
+    assert answers(Ours(), path) == right(path)
+
+
+@settings(max_examples=300, deadline=None)
+@given(paths)
+def test_the_breaker_without_its_faults_is_right_too(path: list[Step]) -> None:
+    """So what the next test finds is the fault and not the harness."""
+    assert answers(textbook(), path) == right(path)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_put_back_is_found(fault: str) -> None:
+    @settings(max_examples=500, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
+    @given(paths)
+    def is_right(path: list[Step]) -> None:
+        assert answers(textbook(fault), path) == right(path)
+
+    with pytest.raises((AssertionError, ArithmeticError, ExceptionGroup, FailedHealthCheck)) as caught:
+        is_right()
+    assert not isinstance(caught.value, FailedHealthCheck)
+
+
+@pytest.mark.parametrize(
+    ("fault", "path"),
+    [
+        ("profit halts", [10_000, 10_200]),
+        ("a good tick ends the halt", [10_000, 9_800, 10_000]),
+        ("a peak of zero divides", [10_000]),
+        ("a restart forgets the loss", [10_000, 9_850, "restart", 9_800]),
+    ],
+)
+def test_each_fault_by_its_plainest_case(fault: str, path: list[Step]) -> None:
+    assert answers(Ours(), path) == right(path)
+    try:
+        found: list[bool] | None = answers(textbook(fault), path)
+    except ArithmeticError:
+        found = None
+    assert found != right(path)
