@@ -109,7 +109,8 @@ class Runtime:
 
     async def _live(self) -> None:
         position = self.stepper.position
-        self._snapshot_due = position.version + SNAPSHOT_EVERY
+        # A start is decided under the settings of that start, once: the commit that holds it keeps the state as well.
+        self._snapshot_due = position.version + 1
         pending = self.core.requests()
         self._announced = {request.number for request in pending}
         self._tape_at = max(self._tape_at, position.clock[0] * NS_PER_MS)
@@ -141,10 +142,17 @@ class Runtime:
                 StepError("the bus did not answer while stopping; what was not committed is decided again"),
             )
         await stop()
+        if not self.lockstep:
+            await self._keep()
         for task in timers:
             task.cancel()
         if self.outside is not None:
             await self.outside.stop()
+
+    async def _keep(self) -> None:
+        """A last commit with a snapshot: whoever comes next, on newer code perhaps, decides nothing again."""
+        self._snapshot_due, self._whole = 0, False
+        await self._commit(self.stepper.step([]))
 
     async def _recover(self) -> None:
         """Come back to the last commit."""

@@ -18,14 +18,14 @@ from libs.common.archive import ArchiveReader
 
 pytestmark = pytest.mark.timeout(400)
 
-DURATION = "9m"  # marketdata takes its first snapshot at its 1000th commit
+DURATION = "9m"  # marketdata takes its second snapshot at its 1000th commit
 DECISIONS = ("signal", "order-intent", "order", "fill", "halt", "account")
 SHELL_FIELDS = ("epoch", "key_id", "seal")
 """What risk's shell adds to an approval: the keys are fresh in every run."""
 
 KILLS = (
     "marketdata:decided:100",
-    "marketdata:snapshotted:1",
+    "marketdata:snapshotted:2",
     "signal:commit-sent:150",
     "risk:committed:200",
     "execution:submitted:2",

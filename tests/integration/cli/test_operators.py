@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+import redis
 
 from cli.bus import LiveBus
 from cli.embedded import EmbeddedServer
@@ -21,6 +24,7 @@ from cli.signing import read_key, write_key
 from libs.common import seal
 from libs.common.errors import UsageError
 from libs.common.events import Halted, Heartbeat
+from libs.common.restore import Saved
 from libs.common.sections import Bus
 from tests.waiting import eventually
 
@@ -32,6 +36,7 @@ class Room:
 
     def __init__(self, directory: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:
         self.directory, self.url, self.capsys = directory, url, capsys
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def run(self, *arguments: str, code: int = 0) -> str:
         self.capsys.readouterr()
@@ -54,11 +59,21 @@ class Room:
             process = subprocess.Popen(
                 [sys.executable, "-m", f"services.{name}"], cwd=self.directory, env=env, stderr=log
             )
+        self.processes[name] = process
         try:
             yield
         finally:
             process.kill()
             process.wait()
+
+    def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
+        self.processes["risk"].send_signal(how)
+        self.processes["risk"].wait(20)
+
+    def set(self, lines: str) -> None:
+        """Add lines to [risk] of the settings file."""
+        path = self.directory / "tidegate.toml"
+        path.write_text(path.read_text().replace("[risk]\n", f"[risk]\n{lines}\n"))
 
     def beats(self, service: str) -> list[Heartbeat]:
         with LiveBus(Bus(book_url=self.url, market_url=self.url)) as bus:
@@ -163,6 +178,33 @@ def test_a_service_on_other_code_halts_unless_an_upgrade_was_signed_for(room: Ro
         room.by("alice", "upgrade", "--minutes", "0")
         eventually(lambda: len(room.halts()) > 1, 120)
     assert "HASH" in room.run("audit")
+
+
+def limits_in_force(room: Room) -> dict[str, str]:
+    rows = json.loads(room.run("limit", "show", "-o", "json"))["limits"]
+    return {row["limit"]: row["value"] for row in rows}
+
+
+def test_a_file_edited_under_a_killed_service_loosens_nothing(room: Room) -> None:
+    room.stop()
+    room.set("max_order_usd = 99999\nmax_drawdown = 0.05")
+    with room.service("risk", {}):
+        eventually(lambda: limits_in_force(room)["max_drawdown"] == "0.05", 30)
+    assert limits_in_force(room)["max_order_usd"] == "10000"
+    assert "looser limits of the file ignored, max_order_usd 10000 → 99999" in room.run("audit", "-o", "csv")
+
+
+def test_a_stopped_service_leaves_its_whole_state_behind(room: Room) -> None:
+    room.run("halt", "--reason", "an upgrade")
+    room.stop(signal.SIGTERM)
+    client = redis.Redis.from_url(room.url)
+    saved = msgspec.msgpack.decode(client.get("{main}:snapshot:risk"), type=Saved)
+    with LiveBus(Bus(book_url=room.url, market_url=room.url)) as bus:
+        assert saved.position.seqs["halt"] == next(bus.newest("halt")).seq
+    assert saved.position.version == int(client.hget("{main}:cursor:risk", "version") or 0)
+    with room.service("risk", {}):
+        eventually(lambda: len(room.beats("risk")) > 1, 30)
+    assert len(room.halts()) == 2, "as it was left"
 
 
 def test_keys_are_their_owners_and_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
