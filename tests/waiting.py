@@ -11,7 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(condition: Callable[[], T], within_s: float = 10.0) -> T:
+def eventually(condition: Callable[[], T], within_s: float = 60.0) -> T:
     """The first true value of `condition`; fails with what it last was when none came in time."""
     deadline, pause = time.monotonic() + within_s, threading.Event()
     while not (value := condition()):

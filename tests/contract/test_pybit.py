@@ -74,7 +74,7 @@ class Inbox:
     def next(self, **wanted: Any) -> dict[str, Any]:
         """The next message; with `wanted`, the next whose first row has these values."""
         while True:
-            message = self._messages.get(timeout=20)
+            message = self._messages.get(timeout=60)
             row = message["data"][0] if isinstance(message.get("data"), list) else message
             if all(row.get(name) == value for name, value in wanted.items()):
                 return message
