@@ -116,7 +116,11 @@ class Desk:
             self._work(account, order, at)
 
     def touch(self, order: Order) -> None:
-        self.touched_of(order.account).orders[order.order_id] = order
+        """The order changed; its position is told with it, changed or not, as the exchange does."""
+        touched = self.touched_of(order.account)
+        touched.orders[order.order_id] = order
+        if not order.spot:
+            touched.positions[order.symbol, order.idx] = None
 
     def touch_account(self, account: Account) -> None:
         """Settings of the account changed: they are kept, nobody is told."""

@@ -198,7 +198,11 @@ class Feed:
     def best_fields(self) -> dict[str, str]:
         """The best prices: part of the perpetuals' tickers, for spot of the REST row alone."""
         price, qty = self.market.instrument.price_text, self.market.instrument.qty_text
-        bid, ask = (next(iter(self.shown(side, 1).items()), (0, 0)) for side in (1, -1))
+        if self._resting:
+            bid, ask = (next(iter(self.shown(side, 1).items()), (0, 0)) for side in (1, -1))
+        else:
+            bids, asks = self.market.book.bids, self.market.book.asks
+            bid, ask = ((side[0][0], side[0][1]) if side else (0, 0) for side in (bids, asks))
         return {
             "bid1Price": price(bid[0]) if bid[0] else "",
             "bid1Size": qty(bid[1]),
@@ -240,8 +244,6 @@ class Feed:
             "indexPrice": price(market.index),
             "openInterest": qty(interest),
             "openInterestValue": _turnover(interest * market.mark * instrument.units),
-            "singleOpenInterest": qty(interest // 2),
-            "singleOpenInterestValue": _turnover(interest // 2 * market.mark * instrument.units),
             "turnover24h": _turnover(market.turnover),
             "volume24h": qty(market.volume),
             "fundingIntervalHour": str(instrument.rules.funding_interval_min // 60),

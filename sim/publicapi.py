@@ -73,6 +73,9 @@ def tickers(venue: Venue, params: Params) -> dict[str, Any]:
             rows.append(row | feed.best_fields())
             continue
         del row["tickDirection"]
+        instrument, single = market.instrument, market.open_interest(market.last_at // NS_PER_MS) // 2
+        row["singleOpenInterest"] = instrument.qty_text(single)
+        row["singleOpenInterestValue"] = amount_text(single * market.mark * instrument.units)
         row |= {"deliveryTime": "0", "predictedDeliveryPrice": "", "basisRate": "", "deliveryFeeRate": "", "basis": ""}
         rows.append(row)
     return {"category": category_of(params), "list": rows}

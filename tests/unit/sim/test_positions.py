@@ -262,3 +262,12 @@ def test_self_match_prevention(smp: str, maker: str, taker: str, position: int) 
         if order.status == "Cancelled":
             assert (order.cancel_type, order.reject_reason) == ("CancelBySmp", "EC_BySelfMatch")
     assert bench.create("Buy", "0.005", "59000", smpType="Maybe")["retCode"] == 10001
+
+
+def test_a_position_is_told_with_every_order_changed_or_not() -> None:
+    bench = Bench()
+    order = bench.order(bench.create("Buy", "0.01", "59000"))
+    post(bench, "/v5/order/amend", orderId=order.order_id, price="59100")
+    post(bench, "/v5/order/cancel", orderId=order.order_id)
+    bench.play()
+    assert [(row["size"], row["side"]) for row in bench.rows("position")] == [("0", "")] * 3
