@@ -323,6 +323,11 @@ def candles_of(result: msgspec.Raw) -> list[market.Candle]:
     return wire.decode(list[market.Candle], page_of(result).rows)
 
 
+def log_rows_of(page: wire.Page) -> list[wire.LogRow]:
+    """Newest first."""
+    return wire.decode(list[wire.LogRow], page.rows)
+
+
 def fee_rates_of(result: msgspec.Raw) -> list[wire.FeeRate]:
     return wire.decode(list[wire.FeeRate], page_of(result).rows)
 

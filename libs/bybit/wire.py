@@ -304,6 +304,16 @@ class AccountInfo(Row):
     incarnation: str = ""
 
 
+class LogRow(Row):
+    """One row of the transaction log: what changed the wallet of a coin, and by how much."""
+
+    id: str = ""
+    type: str = ""
+    currency: str = ""
+    change: Text = ""
+    transaction_time: Text = ""
+
+
 class DcpInfo(Row):
     product: str = ""
     dcp_status: str = ""

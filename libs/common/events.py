@@ -298,10 +298,17 @@ class OrderIntent(Event, frozen=True, kw_only=True):
 
 
 class AmendIntent(Event, frozen=True, kw_only=True):
+    """Change a resting order: `qty` is its new total. Sealed like an approval, and void after `expires_at`."""
+
     order_link_id: str
     symbol: str
     qty: Decimal | None = None
     price: Decimal | None = None
+    expires_at: int = 0
+    book: str = ""
+    epoch: int = 0
+    key_id: str = ""
+    seal: str = ""
 
 
 class CancelIntent(Event, frozen=True, kw_only=True):

@@ -13,16 +13,16 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from libs.common.events import Command, OrderIntent
+from libs.common.events import AmendIntent, Command, OrderIntent
 
 BAD_SEAL, OLD_EPOCH, OTHER_BOOK, LASTS_TOO_LONG = "SEAL", "OLD_EPOCH", "OTHER_BOOK", "LASTS_TOO_LONG"
 FORGERIES = frozenset({BAD_SEAL, OLD_EPOCH, OTHER_BOOK, LASTS_TOO_LONG})
 """Why execution refuses an approval that risk cannot have made: somebody else wrote it, or keys and settings do not fit."""
 
-Sealed = TypeVar("Sealed", bound=OrderIntent | Command)
+Sealed = TypeVar("Sealed", bound=OrderIntent | AmendIntent | Command)
 
 
-def sealed_bytes(event: OrderIntent | Command) -> bytes:
+def sealed_bytes(event: OrderIntent | AmendIntent | Command) -> bytes:
     """The bytes under the signature: type, a newline, the body's JSON with `seal` empty."""
     bare = event if event.seal == "" else msgspec.structs.replace(event, seal="")
     return type(event).__name__.encode() + b"\n" + msgspec.json.encode(bare)
@@ -43,7 +43,7 @@ def sign(private_hex: str, event: Sealed) -> Sealed:
     return msgspec.structs.replace(event, seal=_private(private_hex).sign(sealed_bytes(event)).hex())
 
 
-def verify(public_hex: str, event: OrderIntent | Command) -> bool:
+def verify(public_hex: str, event: OrderIntent | AmendIntent | Command) -> bool:
     """Whether `seal` is this key's signature over exactly this event. Never raises on a malformed seal or key."""
     try:
         _public(public_hex).verify(bytes.fromhex(event.seal), sealed_bytes(event))

@@ -11,9 +11,10 @@ from decimal import Decimal
 
 from libs.bybit import rest
 from libs.common import seal
-from libs.common.events import OrderIntent, OrderSubmitted, Purpose
+from libs.common.events import AmendIntent, OrderIntent, OrderSubmitted, Purpose
 from libs.common.values import SPOT, Grid, category_of
 from services.execution.config import ExecutionConfig
+from services.execution.orders import Order
 
 MS = 1_000_000
 EXPIRED = "EXPIRED"
@@ -53,8 +54,20 @@ def terms_refusal(config: ExecutionConfig, epoch: int, intent: OrderIntent, at: 
     return seal.OLD_EPOCH if intent.epoch < epoch else ""
 
 
-def scopes(intent: OrderIntent) -> tuple[str, ...]:
-    """The scopes of the gate that an order of this approval falls under."""
+def amend_call(config: ExecutionConfig, epoch: int, intent: AmendIntent, at: int, now: int) -> rest.Call | None:
+    """The amend request of a change that is sealed, of this book, by the risk last obeyed, and in time; else None."""
+    public_key = config.seal_keys.get(intent.key_id)
+    retired = at >= config.seal_retired.get(intent.key_id, at + 1)
+    lasts_too_long = intent.expires_at > at + config.longest_approval_ms * MS
+    if public_key is None or retired or lasts_too_long or now >= intent.expires_at:
+        return None
+    if intent.book != config.book or intent.epoch < epoch or not seal.verify(public_key, intent):
+        return None
+    return rest.amend_order(intent.order_link_id, intent.symbol, intent.qty, intent.price)
+
+
+def scopes(intent: OrderIntent | Order) -> tuple[str, ...]:
+    """The scopes of the gate that an order, or its approval, falls under."""
     return ("book", f"symbol:{intent.symbol}", f"strategy:{intent.strategy}")
 
 

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     POLL_EXECUTIONS = "poll_executions"
     POLL_WALLET = "poll_wallet"
     POLL_TIME = "poll_time"
+    POLL_CASH = "poll_cash"
     SETUP = "setup"
     KEY = "key"
     FEES = "fees"

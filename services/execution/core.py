@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from libs.bybit import rest
 from libs.bybit.limits import CREATE
 from libs.common import seal
 from libs.common.decider import Core, Linked, Request
@@ -97,7 +96,7 @@ class ExecutionCore(Core):
             case CancelIntent():
                 self._cancel(body)
             case AmendIntent():
-                self._amend(body)
+                self._amend(body, record.at)
             case InstrumentDefined():
                 state.coins.define(body)
             case _:
@@ -240,10 +239,15 @@ class ExecutionCore(Core):
         pursuit.cancel(self.state, self.config, order, reason)
         self._news.orders[order.link_id] = order
 
-    def _amend(self, body: AmendIntent) -> None:
+    def _amend(self, body: AmendIntent, at: int) -> None:
+        """Only what was sealed, in time; while a scope is not NORMAL no entry changes."""
         state, order = self.state, self.state.orders.get(body.order_link_id)
-        if order is not None and not order.venue_final:
-            call = rest.amend_order(order.link_id, order.symbol, body.qty, body.price)
+        if order is None or order.venue_final or order.symbol != body.symbol:
+            return
+        if order.purpose is Purpose.ENTRY and any(scope in state.halted for scope in approvals.scopes(order)):
+            return
+        call = approvals.amend_call(self.config, state.epoch, body, at, state.now)
+        if call is not None:
             state.calls.add(Kind.AMEND, call, order.link_id, state.now)
 
     # --- learning our own events --------------------------------------------------------------------------------------

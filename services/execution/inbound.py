@@ -13,7 +13,7 @@ from libs.bybit import rest, wire
 from libs.bybit.errors import API_ERRORS, MAYBE_PLACED, REFUSED_UNREAD, Outcome
 from libs.common.events import VenueMessage
 from libs.common.values import category_of
-from services.execution import pursuit, reconcile, terms, vitals
+from services.execution import approvals, pursuit, reconcile, terms, vitals
 from services.execution.calls import TRADE, Kind, Pending
 from services.execution.config import ExecutionConfig
 from services.execution.orders import Order, OrderState, learn, prove
@@ -49,7 +49,7 @@ def take(state: State, config: ExecutionConfig, body: VenueMessage) -> News:
             if pending is not None:
                 _answer(state, config, pending, body, news)
         case "connected":
-            state.connected = True
+            state.connected, state.connected_at = True, state.now
             terms.connected(state)
             reconcile.hurry(state)
         case "disconnected":
@@ -92,6 +92,9 @@ def see_order(state: State, config: ExecutionConfig, told: wire.Order, sent_ms: 
         news.orders[order.link_id] = order
         if order.fills_missing and not order.lookup_at:
             order.lookup_at = state.now + config.retry_ms * MS
+        if order.state is OrderState.DEAD and not told.closed:
+            # It arrived after the last instant at which it could: nobody wants it any more.
+            pursuit.send_cancel(state, config, order)
         return
     if told.attached_stop:
         _remember_stop(state, told.order_id, told.symbol, told.parent_link_id, told.qty)
@@ -202,8 +205,7 @@ def _may_go_again(state: State, pending: Pending, body: VenueMessage, reply: res
 
 def _still_wanted(state: State, pending: Pending) -> bool:
     order = state.orders.get(pending.key)
-    scopes = () if order is None else ("book", f"symbol:{order.symbol}", f"strategy:{order.strategy}")
-    return order is not None and not any(scope in state.halted for scope in scopes)
+    return order is not None and not any(scope in state.halted for scope in approvals.scopes(order))
 
 
 def _created(state: State, pending: Pending, body: VenueMessage, reply: rest.Reply | None, news: News) -> None:
@@ -287,6 +289,7 @@ def _compare_round(state: State, config: ExecutionConfig, news: News) -> None:
     current = state.reconciliation.round
     if current is None:
         return
+    reconcile.watch_stream(state, current)
     for told in current.orders:
         see_order(state, config, told, told.updated_ms, news)
     for done in sorted(current.executions, key=lambda row: (row.exec_ms, row.seq, row.exec_id)):

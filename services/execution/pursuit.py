@@ -28,7 +28,7 @@ def on_time(state: State, config: ExecutionConfig) -> Iterator[Order]:
             order.doubt = "no proof"
             yield order
         if order.cancel_wanted:
-            _send_cancel(state, config, order)
+            send_cancel(state, config, order)
         if order.lookup_at and state.now >= order.lookup_at and not order.lookup_step:
             look_up(state, order, 1)
 
@@ -57,10 +57,11 @@ def cancel(state: State, config: ExecutionConfig, order: Order, reason: str) -> 
         order.refusal = reason
         return
     order.cancel_wanted = True
-    _send_cancel(state, config, order)
+    send_cancel(state, config, order)
 
 
-def _send_cancel(state: State, config: ExecutionConfig, order: Order) -> None:
+def send_cancel(state: State, config: ExecutionConfig, order: Order) -> None:
+    """One cancel, unless one is under way, was just tried, or the venue has ended the order."""
     if state.now < order.cancel_at or order.venue_final or state.calls.under_way(Kind.CANCEL, order.link_id):
         return
     order.cancel_at = state.now + config.retry_ms * MS

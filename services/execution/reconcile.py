@@ -21,7 +21,7 @@ from libs.common.events import (
     VenueMessage,
 )
 from libs.common.values import LINEAR, SPOT, base_coin, category_of, from_units, to_units
-from services.execution import spot, terms, vitals
+from services.execution import cash, spot, terms, vitals
 from services.execution.calls import Kind, Pending
 from services.execution.config import ExecutionConfig
 from services.execution.orders import Order, OrderState
@@ -30,9 +30,12 @@ from services.execution.state import Difference, Round, State
 MS = 1_000_000
 OPENING = "opening"
 VENUE_RESET = "venue_reset"
+STREAM = "stream"
 SIX_DAYS_MS = 6 * 86_400_000
 """Executions can be asked for at most seven days back."""
-PAGE_SIZES = {Kind.POLL_POSITIONS: 200, Kind.POLL_ORDERS: 50, Kind.POLL_EXECUTIONS: 100}
+PAGE_SIZES = {Kind.POLL_POSITIONS: 200, Kind.POLL_ORDERS: 50, Kind.POLL_EXECUTIONS: 100, Kind.POLL_CASH: 50}
+STREAM_LAG_MS = 2_000
+"""An execution that a poll tells first is the stream's fault only when it is older than this."""
 
 
 # --- asking -----------------------------------------------------------------------------------------------------------
@@ -69,6 +72,8 @@ def begin(state: State, config: ExecutionConfig) -> None:
         calls.add(Kind.POLL_WALLET, rest.wallet_balance(coins), "", now),
         calls.add(Kind.POLL_EXECUTIONS, rest.executions(since, coin), "", now),
     ]
+    if state.cash.wanted:
+        our.round.waiting.append(calls.add(Kind.POLL_CASH, cash.call(state, coin), "", now))
     if spot.symbols_of(config.symbols):
         our.round.waiting += [
             calls.add(Kind.POLL_ORDERS, rest.open_orders(category=SPOT), "", now),
@@ -104,6 +109,7 @@ def polled(
             current.incarnation = rest.server_time_of(reply.result).incarnation
         case Kind.POLL_WALLET:
             current.wallet = rest.wallet_of(reply.result, config.settle_coin)
+            current.wallet_ms = reply.time_ms
         case _:
             _take_page(state, config, current, pending.kind, rest.page_of(reply.result))
 
@@ -125,12 +131,26 @@ def _take_page(state: State, config: ExecutionConfig, current: Round, kind: Kind
         orders = rest.orders_of(page)
         current.orders.extend(orders)
         rows, call = len(orders), rest.open_orders(coin, page.cursor, category)
+    elif kind is Kind.POLL_CASH:
+        moves = rest.log_rows_of(page)
+        current.moves.extend(moves)
+        rows, call = len(moves), cash.call(state, coin, page.cursor)
     else:
         executions = rest.executions_of(page)
         current.executions.extend(row for row in executions if not state.is_booked(row.exec_id, row.exec_ms))
         rows, call = len(executions), rest.executions(_executions_from(state, config), coin, page.cursor, category)
     if page.cursor and rows >= PAGE_SIZES[kind]:
         current.waiting.append(state.calls.add(kind, call, "", state.now))
+
+
+def watch_stream(state: State, current: Round) -> None:
+    """Executions that only the poll tells: where the private stream had its time, it is silent although it answers pings."""
+    if not state.connected or state.instants:
+        return
+    since_ms, until_ms = state.connected_at // MS + STREAM_LAG_MS, current.wallet_ms - STREAM_LAG_MS
+    for done in current.executions:
+        if done.exec_id not in state.exec_ids and since_ms < done.exec_ms < until_ms:
+            state.reconciliation.silent_exec = done.exec_id
 
 
 def finished(state: State) -> bool:
@@ -160,6 +180,9 @@ def verdict(state: State, config: ExecutionConfig) -> Iterator[Event]:
     if not our.opened:
         known = state.ledger.wallet_units - spot.cost_units(state.ledger)
         yield CashMoved(amount=wallet.balance - from_units(known), reference=OPENING)
+    yield from cash.moves(state, current, config.settle_coin)
+    if our.silent_exec:
+        yield Mismatch(kind=STREAM, symbol="", ours="", venue=our.silent_exec, healed=True)
     yield AccountSnapshot(
         wallet=wallet.balance,
         equity=wallet.equity,
@@ -196,10 +219,15 @@ def learn(state: State, config: ExecutionConfig, event: Event) -> None:
     """Fold the account events of ours."""
     our = state.reconciliation
     if isinstance(event, CashMoved):
+        opening = our.round.wallet_ms if event.reference == OPENING and our.round is not None else None
         our.opened |= event.reference == OPENING
+        cash.learn(state, event, opening)
     elif isinstance(event, Mismatch):
         if event.kind == VENUE_RESET:
             our.incarnation = event.venue
+        elif event.kind == STREAM:
+            our.silent_exec, state.connected = "", False
+            state.calls.ask_stream(Kind.STREAM, "reconnect")
         else:
             our.reported.append(Difference(event.kind, event.symbol, event.ours, event.venue))
             our.heal_from_ms = _heal_from(state)
@@ -223,6 +251,7 @@ def _conclude(state: State, config: ExecutionConfig, current: Round) -> None:
     # What the venue has not said yet withholds agreement, but is no disagreement.
     our.confirmed = [difference for difference in found if difference in our.differences and difference.venue]
     our.differences, our.round = found, None
+    state.cash.wanted = any(difference.kind == "wallet" for difference in found)
     _chase_missing(state, current)
     if found:
         our.due_at = state.now + config.recheck_ms * MS

@@ -49,6 +49,10 @@ class Round(msgspec.Struct):
     orders: list[wire.Order] = []
     executions: list[wire.Execution] = []
     wallet: wire.Wallet | None = None
+    wallet_ms: int = 0
+    """Exchange time of the wallet's answer."""
+    moves: list[wire.LogRow] = []
+    """Of the transaction log, where it was asked for."""
     incarnation: str = ""
 
 
@@ -71,9 +75,21 @@ class Reconciliation(msgspec.Struct):
     heal_from_ms: int = 0
     """After a mismatch executions are read again from here; 0: from the last known."""
     incarnation: str = ""
+    silent_exec: str = ""
+    """An execution that the private stream kept from us, "" while it tells everything."""
     flat_wanted: bool = False
     flat_after: int = 0
     """Only a poll with a higher number may confirm that the account is flat."""
+
+
+class Cash(msgspec.Struct):
+    """Money that came or went by itself: read from the venue's transaction log when the wallets differ."""
+
+    wanted: bool = False
+    from_ms: int = 0
+    """The opening balance holds everything up to here."""
+    ids: dict[str, int] = {}
+    """Rows that are booked -> their time in ms."""
 
 
 class Rates(msgspec.Struct):
@@ -140,6 +156,9 @@ class State(msgspec.Struct):
     ledger: Ledger = msgspec.field(default_factory=Ledger)
     coins: Coins = msgspec.field(default_factory=Coins)
     reconciliation: Reconciliation = msgspec.field(default_factory=Reconciliation)
+    cash: Cash = msgspec.field(default_factory=Cash)
+    connected_at: int = 0
+    """When the private stream came up."""
     terms: Terms = msgspec.field(default_factory=Terms)
     vitals: Vitals = msgspec.field(default_factory=Vitals)
 

@@ -11,7 +11,7 @@ import msgspec
 from libs.common import seal
 from libs.common.bus import Log
 from libs.common.errors import SettingsError
-from libs.common.events import Event, OrderIntent
+from libs.common.events import AmendIntent, Event, OrderIntent
 from libs.common.service import run
 from libs.common.settings import service_settings
 from libs.common.stepper import Finish
@@ -39,11 +39,11 @@ def read_seal_key(path: Path) -> str:
 
 
 def sealer(private_key: str, key_id: str) -> Callable[[Log], Finish]:
-    """What the shell adds to every approval: book and epoch of the writer, the key's id, the seal over exactly that order."""
+    """What the shell adds to every approval and every change of one: book and epoch of the writer, the key's id, the seal over exactly that order."""
 
     def for_log(log: Log) -> Finish:
         def finish(event: Event) -> Event:
-            if not isinstance(event, OrderIntent):
+            if not isinstance(event, OrderIntent | AmendIntent):
                 return event
             return seal.sign(private_key, msgspec.structs.replace(event, book=log.book, epoch=log.epoch, key_id=key_id))
 

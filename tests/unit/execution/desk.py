@@ -95,6 +95,7 @@ class Desk:
         self.positions: list[Row] = []
         self.open_orders: list[Row] = []
         self.executions: list[Row] = []
+        self.log: list[Row] = []
         self.margin_mode, self.dcp = "REGULAR_MARGIN", "OFF"
         self._seqs: dict[str, int] = {}
         if instrument:
@@ -215,17 +216,20 @@ class Desk:
             case "/v5/account/wallet-balance":
                 coin = {"coin": "USDT", "walletBalance": self.wallet, "equity": self.wallet}
                 return {"list": [{"totalAvailableBalance": self.wallet, "coin": [coin]}]}
-            case "/v5/position/set-leverage" | "/v5/position/switch-mode" | "/v5/account/set-margin-mode":
-                return {}
+            case "/v5/account/transaction-log":
+                return {"list": self.log, "nextPageCursor": ""}
+        return self._terms_result(path, asked)
+
+    def _terms_result(self, path: str, asked: dict[str, list[str]]) -> Any:
+        match path:
             case "/v5/account/info":
                 return {"marginMode": self.margin_mode}
             case "/v5/account/fee-rate":
                 return {"list": [{"symbol": asked["symbol"][0], "takerFeeRate": "0.00055", "makerFeeRate": "0.0002"}]}
             case "/v5/account/query-dcp-info":
                 return {"dcpInfos": [{"product": "DERIVATIVES", "dcpStatus": self.dcp, "timeWindow": "10"}]}
-            case "/v5/order/disconnected-cancel-all":
-                return {}
-        return None
+        asserted = ("set-leverage", "switch-mode", "set-margin-mode", "disconnected-cancel-all")
+        return {} if path.endswith(asserted) else None
 
     # --- outputs ----------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from libs.common.events import (
-    AmendIntent,
     CancelIntent,
     Fill,
     ForeignOrder,
@@ -28,7 +27,18 @@ from libs.common.events import (
     TimeInForce,
 )
 from libs.common.record import Record
-from tests.unit.execution.desk import MS, START, Desk, Row, S, execution_row, exit_intent, intent, kinds, order_row
+from tests.unit.execution.desk import (
+    MS,
+    START,
+    Desk,
+    Row,
+    S,
+    execution_row,
+    exit_intent,
+    intent,
+    kinds,
+    order_row,
+)
 
 HALT = Halted(reason=Reason.MAX_DRAWDOWN, measured=Decimal("0.1"), limit=Decimal("0.1"))
 
@@ -302,13 +312,6 @@ def test_an_order_that_is_gone_when_cancelled_is_looked_up(desk: Desk) -> None:
     desk.reply(lookup, {"list": [order_row(status="Filled", cum="0.01")]})
     desk.frame("execution", execution_row("e1", "0.01"))
     assert desk.one(Fill).cum_qty == Decimal("0.01")
-
-
-def test_an_amend_is_sent_for_an_open_order_only(desk: Desk) -> None:
-    resting(desk)
-    desk.feed("order-intent", AmendIntent(order_link_id="tg-1", symbol="BTCUSDT", price=Decimal("29999.5")))
-    desk.feed("order-intent", AmendIntent(order_link_id="tg-9", symbol="BTCUSDT", price=Decimal(1)))
-    assert msgspec.json.decode(desk.call("/order/amend").body)["price"] == "29999.5"
 
 
 # --- what is not ours -----------------------------------------------------------------------------------------------------

@@ -76,6 +76,22 @@ def test_dead_only_after_the_last_possible_arrival_and_three_denials(desk: Desk)
     assert desk.state.orders == {}
 
 
+def test_an_order_that_comes_to_life_after_it_was_given_up_is_cancelled(desk: Desk) -> None:
+    submit(desk)
+    desk.message("lost", "", desk.call("/order/create").number)
+    desk.pass_time(5_100)
+    deny(desk)
+    assert desk.one(OrderResolved).outcome == "dead"
+    desk.frame("order", order_row(status="New"))
+    first = desk.call("/order/cancel")
+    desk.frame("order", order_row(status="New"))
+    assert desk.call("/order/cancel") == first
+    desk.reply(first)
+    desk.now += 600_000_000
+    desk.frame("order", order_row(status="PartiallyFilled", updated_ms=2))
+    assert desk.call("/order/cancel") != first, "until the venue stops showing it"
+
+
 def test_an_acknowledged_order_that_nothing_shows_is_asked_for(desk: Desk) -> None:
     submit(desk)
     desk.reply(desk.call("/order/create"))
