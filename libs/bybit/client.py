@@ -28,6 +28,7 @@ from libs.bybit.lines import GOING_AWAY, MS, HttpLine, TradeLine, keep_up, lost,
 from libs.bybit.lockstep import MARKER_TOPIC, Assembler, Batch, marker_subscription
 from libs.bybit.sign import Key
 from libs.bybit.stream import Arrival, Patience, Session
+from libs.common.clock import now_ns
 from libs.common.decider import Request
 from libs.common.outside import Inbox, OutsideMessage
 
@@ -87,7 +88,7 @@ class BybitDriver:
                 trade_url, client_name, recv_window_ms, timeout_s, self._now_ms, self._key, self._refuse, self._put_one
             )
         self._tape_at = 0
-        self._clock = ExchangeClock.assumed(time.time_ns(), time.monotonic_ns())
+        self._clock = ExchangeClock.assumed(now_ns(), time.monotonic_ns())
         self._hushed, self._vet = hushed, vet
         self._silent_until_s = 0.0
         """Monotonic; HTTP says nothing before."""
@@ -101,7 +102,7 @@ class BybitDriver:
     @property
     def offset_ms(self) -> int:
         """Exchange time minus our wall clock, as known now; 0 in lockstep."""
-        return 0 if self._lockstep else (self._clock.now(time.monotonic_ns()) - time.time_ns()) // MS
+        return 0 if self._lockstep else (self._clock.now(time.monotonic_ns()) - now_ns()) // MS
 
     async def start(self, inbox: Inbox, cursor: int = 0) -> None:
         """Begin to follow the stream. `cursor`: the last lockstep batch that was committed."""
@@ -181,13 +182,13 @@ class BybitDriver:
             self._put_one(unsent(request, rest.UNSENT_SILENT))
             return
         key = self._ring.key if self._ring is not None else None
-        sent_at, sent = time.time_ns(), time.monotonic_ns()
+        sent_at, sent = now_ns(), time.monotonic_ns()
         try:
             response = await self._http.call(request, key)
         except httpx.HTTPError as error:
             self._put_one(lost(request, type(error).__name__))
             return
-        message = _reply(request, response, time.time_ns(), {rest.SENT_AT_HEADER: str(sent_at)})
+        message = _reply(request, response, now_ns(), {rest.SENT_AT_HEADER: str(sent_at)})
         reply = rest.reply_of(response.status_code, response.text)
         if reply.time_ms:
             self._clock.learn(reply.time_ms * MS, sent, time.monotonic_ns())
@@ -321,7 +322,7 @@ class BybitDriver:
             return
         socket, session = self._line
         if request.target == RECONNECT:
-            self._renewed(request.number, OutsideMessage("reply", "", request.number, _OK, received_at=time.time_ns()))
+            self._renewed(request.number, OutsideMessage("reply", "", request.number, _OK, received_at=now_ns()))
             await socket.close(GOING_AWAY, "asked to")
             return
         with contextlib.suppress(WebSocketException):  # the end of the socket answers what it left open
@@ -345,7 +346,7 @@ class BybitDriver:
         if kind is Arrival.RENEWED:
             number = int(frame.req_id or 0)
             status = _REFUSED if frame.success is False else _OK
-            self._renewed(number, OutsideMessage("reply", payload, number, status, received_at=time.time_ns()))
+            self._renewed(number, OutsideMessage("reply", payload, number, status, received_at=now_ns()))
         if kind is not Arrival.DATA:
             return
         if not self._lockstep:
@@ -357,7 +358,7 @@ class BybitDriver:
 
     def _auth_expiry_ms(self) -> int:
         """Ahead of both clocks: tape time may lie anywhere, and the simulator only wants a future instant."""
-        return max(time.time_ns() // MS, self._now_ms()) + 10_000
+        return max(now_ns() // MS, self._now_ms()) + 10_000
 
     @staticmethod
     def _clock_ms() -> int:
@@ -365,7 +366,7 @@ class BybitDriver:
         return time.monotonic_ns() // MS
 
     def _put(self, channel: str, payload: str = "") -> None:
-        self._put_one(OutsideMessage(channel, payload, received_at=time.time_ns(), category=self._category))
+        self._put_one(OutsideMessage(channel, payload, received_at=now_ns(), category=self._category))
 
     def _put_one(self, message: OutsideMessage) -> None:
         self._inbox.put([message])

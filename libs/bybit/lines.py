@@ -20,6 +20,7 @@ from libs.bybit.sign import Key, rest_headers
 from libs.bybit.stream import SessionError
 from libs.bybit.trade import RESTARTING, AuthRefusedError, TradeArrival, TradeSession, headers_of, order_text
 from libs.common import killpoints
+from libs.common.clock import now_ns
 from libs.common.decider import Request
 from libs.common.errors import SettingsError
 from libs.common.outside import OutsideMessage
@@ -72,13 +73,13 @@ async def watch_pulse(socket: ClientConnection, due: Callable[[], list[str]], ev
 
 def unsent(request: Request, why: str) -> OutsideMessage:
     """It did not leave, for certain."""
-    return OutsideMessage("unsent", why, request.number, received_at=time.time_ns())
+    return OutsideMessage("unsent", why, request.number, received_at=now_ns())
 
 
 def lost(request: Request | int, why: str) -> OutsideMessage:
     """It may have arrived."""
     number = request if isinstance(request, int) else request.number
-    return OutsideMessage("lost", why, number, received_at=time.time_ns())
+    return OutsideMessage("lost", why, number, received_at=now_ns())
 
 
 class HttpLine:
@@ -168,7 +169,7 @@ class TradeLine:
             self._put(unsent(request, UNSENT_NO_SOCKET))
             return
         req_id = f"{self._name}-{request.number}"
-        self._waiting[req_id] = (request.number, time.time_ns())
+        self._waiting[req_id] = (request.number, now_ns())
         asyncio.get_running_loop().call_later(self._timeout_s, self._give_up, req_id, "no answer")
         with contextlib.suppress(WebSocketException):  # the end of the socket answers what it left open
             await socket.send(order_text(request, req_id, self._now_ms(), self._window_ms))
@@ -194,7 +195,7 @@ class TradeLine:
             pinger.cancel()
             if self._open is not None:
                 self._open = None
-                self._put(OutsideMessage("trade-disconnected", received_at=time.time_ns()))
+                self._put(OutsideMessage("trade-disconnected", received_at=now_ns()))
             for req_id in list(self._waiting):
                 self._give_up(req_id, "the trade socket ended")
 
@@ -202,14 +203,14 @@ class TradeLine:
         kind, frame = session.received(text, _clock_ms())
         if kind is TradeArrival.READY:
             self._open = socket
-            self._put(OutsideMessage("trade-connected", received_at=time.time_ns()))
+            self._put(OutsideMessage("trade-connected", received_at=now_ns()))
         if kind is not TradeArrival.ANSWER:
             return
         number, sent_at = self._waiting.pop(str(frame.req_id), (0, 0))
         if number:
             headers = headers_of(frame) | {SENT_AT_HEADER: str(sent_at)}
             payload = text if isinstance(text, str) else text.decode()
-            self._put(OutsideMessage("reply", payload, number, 200, headers, time.time_ns()))
+            self._put(OutsideMessage("reply", payload, number, 200, headers, now_ns()))
         if frame.ret_code == RESTARTING:
             await socket.close(GOING_AWAY, "the venue restarts")
 

@@ -22,6 +22,7 @@ import msgspec
 from libs.common import killpoints
 from libs.common.batch import Accepted, Answer, News, work
 from libs.common.bus import BLOCK_MS, Closed, Log, gap, subscribe
+from libs.common.clock import now_ns
 from libs.common.decider import Core, Request
 from libs.common.errors import StepError
 from libs.common.events import Event, Instant
@@ -177,13 +178,13 @@ class Runtime:
             self._news.set()
 
     def _now(self) -> int:
-        return self._tape_at if self.lockstep else time.time_ns()
+        return self._tape_at if self.lockstep else now_ns()
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(self.timer_ms / 1000)
             if not self._locals:
-                self._locals.append(Local(Timer(), time.time_ns()))
+                self._locals.append(Local(Timer(), now_ns()))
                 self._news.set()
 
     # --- reading --------------------------------------------------------------------------------------------------
@@ -265,7 +266,7 @@ class Runtime:
                 await self._outside_batch(messages, at, number)
         else:
             messages = [message for batch, _, _ in batches for message in batch]
-            outside = [self._local(message, message.received_at or time.time_ns()) for message in messages]
+            outside = [self._local(message, message.received_at or now_ns()) for message in messages]
             await self._process([*outside, *records, *locals_])
         if hole is not None:
             await self._process([Local(hole, records[-1].at if records else self._now())])
@@ -366,7 +367,7 @@ class Runtime:
         if self.outside is None:
             return
         for request in requests:
-            if not self.lockstep and self.core.expired(request.number, time.time_ns()):
+            if not self.lockstep and self.core.expired(request.number, now_ns()):
                 self.put([OutsideMessage(channel="unsent", request=request.number)])
                 continue
             task = asyncio.create_task(self.outside.send(request))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 
 import msgspec
 
@@ -11,6 +10,7 @@ from libs.bybit.client import BybitDriver
 from libs.bybit.hosts import VenueClass, binding
 from libs.bybit.keyring import read_key
 from libs.bybit.measure import Measured
+from libs.common.clock import now_ns
 from libs.common.errors import SettingsError, TidegateError
 from libs.common.logs import redact
 from libs.common.outside import Driver
@@ -66,7 +66,7 @@ def _main() -> None:
             recv_window_ms=config.recv_window_ms,
             second_key_file=second,
             trade_url="" if venue is VenueClass.DEMO else f"{stream}/v5/trade",
-            hushed=lambda: core.state.calls.budgets.silent_ms(time.time_ns()),
+            hushed=lambda: core.state.calls.budgets.silent_ms(now_ns()),
             vet=Vet(config, venue, place.rest_url, check=bool(config.check_key)),
         )
         beats = watchdog.beat_url and not lockstep
