@@ -67,7 +67,7 @@ class Fire(Rig):
         fields: dict[str, Any] = {
             "order_link_id": link_id, "strategy": "trend", "symbol": SYMBOL, "side": Side.BUY, "qty": Decimal("0.001"),
             "price": price, "time_in_force": TimeInForce.GTC, "reduce_only": False, "purpose": Purpose.ENTRY,
-            "expires_at": time.time_ns() + 1_900_000_000, "limits_version": 1, "key_id": "k",
+            "expires_at": time.time_ns() + 1_900_000_000, "limits_version": 1, "book": BOOK, "key_id": "k",
         }  # fmt: skip
         return seal.sign(self._private, OrderIntent(**(fields | changes)))
 
