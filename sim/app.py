@@ -33,6 +33,8 @@ def build(
     script: Path | None = None,
 ) -> tuple[Exchange, Store | None]:
     """The exchange on a tape that starts now, with the state that a store kept."""
+    if speed < 1:
+        raise UsageError(f"expected a --speed of 1 or more tape seconds a second, was {speed}")
     now = time.time_ns()
     tape = LiveTape(open_tape(tapes, seed), now, speed)
     specs = read_accounts(accounts)

@@ -298,6 +298,8 @@ class Desk:
                 self.conditional[order.symbol].append(order)
             elif order.is_open:
                 self.resting[order.symbol].append(order)
+                if order.tif in ("IOC", "FOK"):  # it filled in steps, and those are forgotten
+                    self.cancel(order, order.updated_at, REMAINDER if order.cum_lots else UNFILLED)
 
 
 def _whole(order: Order) -> None:

@@ -90,10 +90,11 @@ class SimServer:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((self.host, self.port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             listener.close()
+            why = error.strerror if isinstance(error, OSError) else "ports end at 65535"
             raise UsageError(
-                f"expected port {self.port} of {self.host} to be free, was not: {error.strerror}; choose another --port"
+                f"expected port {self.port} of {self.host} to be free, was not: {why}; choose another --port"
             ) from error
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(

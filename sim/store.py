@@ -39,8 +39,13 @@ class Store:
     """The state of one exchange in one directory; one process at a time."""
 
     def __init__(self, directory: Path, seed: int) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
         self.path = directory / "exchange.sqlite3"
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"{directory}: expected a directory that can be made, was not: {error.strerror}; choose another --state-dir"
+            ) from error
         try:
             self._db = sqlite3.connect(self.path, timeout=2, isolation_level=None, check_same_thread=False)
             self._db.execute("pragma locking_mode=exclusive")

@@ -60,6 +60,12 @@ class Trader:
         self.url, self.key, self.secret = url, key, secret
         self.http = httpx.Client(base_url=url, timeout=10, trust_env=False)
 
+    def __enter__(self) -> Trader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
     def headers(self, content: str) -> dict[str, str]:
         stamp = str(time.time_ns() // 1_000_000)
         return {"X-BAPI-API-KEY": self.key, "X-BAPI-TIMESTAMP": stamp, "X-BAPI-RECV-WINDOW": "5000",

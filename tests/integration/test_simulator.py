@@ -145,6 +145,9 @@ def test_a_state_directory_has_one_owner_and_a_port_one_listener(start: Callable
     for arguments, words in (
         (["--state-dir", str(tmp_path), "--port", "0"], "state directory"),
         (["--port", port], f"port {port}"),
+        (["--port", "99999"], "ports end at 65535"),
+        (["--state-dir", "/proc/state", "--port", "0"], "a directory that can be made"),
+        (["--speed", "0", "--port", "0"], "--speed of 1 or more"),
     ):
         command = [sys.executable, "-m", "sim", "--tape", "synthetic:", *arguments]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
