@@ -96,7 +96,7 @@ CONTROLS: tuple[Control, ...] = (
     Control("C22", "Twice the highest message rate", "RTS 6 10", (), ("tests/integration/test_benchmarks.py",), "the rate itself is measured by make bench"),
     Control("C23", "Evidence that is generated", "RTS 6 9, 15c3-5(e)", (), ("tests/model/test_assurance.py",)),
     Control("C24", "Records that show a change", "RTS 6 28, 17a-4(f)", ("T7",), ("tests/unit/common/test_archive.py",)),
-    Control("C25", "Least access", "RTS 6 18", ("T5",), ("tests/deploy/test_keys.py", f"{EXECUTION}/test_reconcile.py::test_a_key_that_can_withdraw_withholds_reconciliation")),
+    Control("C25", "Least access", "RTS 6 18", ("T5",), ("tests/deploy/test_keys.py", f"{EXECUTION}/test_terms.py::test_an_unsafe_key_stops_entries_and_says_why")),
 )  # fmt: skip
 
 

@@ -18,12 +18,12 @@ from tests.unit.risk.desk import only, opened
 
 def test_every_approval_is_sealed_with_the_writers_epoch() -> None:
     private, public = seal.generate()
-    log = SimpleNamespace(epoch=7)
+    log = SimpleNamespace(epoch=7, book="main")
     finish = sealer(private, "k1")(cast("Any", log))
     order = only(opened().signal(), OrderIntent)
     sealed = finish(order)
     assert isinstance(sealed, OrderIntent)
-    assert (sealed.epoch, sealed.key_id, seal.verify(public, sealed)) == (7, "k1", True)
+    assert (sealed.book, sealed.epoch, sealed.key_id, seal.verify(public, sealed)) == ("main", 7, "k1", True)
     assert finish(CancelIntent()) == CancelIntent()
     log.epoch = 8
     again = finish(order)
