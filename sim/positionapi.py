@@ -130,6 +130,8 @@ def _full(venue: Venue, account: Account, market: Market, position: Position, pa
     if wanted == (position.stop_loss, position.take_profit, position.trailing, position.active):
         raise RefusalError(34040, "not modified")
     check_stops(market, position.side, market.last, take_profit, stop_loss)
+    if trailing >= market.last:
+        raise RefusalError(10001, "params error: trailingStop must be less than the last price")
     if active and (active - market.last) * position.side <= 0:
         raise RefusalError(10001, "params error: activePrice must be on the winning side of the last price")
     position.stop_loss, position.take_profit, position.trailing, position.active = wanted

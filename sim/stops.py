@@ -21,7 +21,7 @@ def follow(desk: Desk, account: Account, order: Order, at: int) -> None:
         position.stop_loss = order.stop_loss or position.stop_loss
         position.take_profit = order.take_profit or position.take_profit
         arrange(desk, account, position, at, order.link_id)
-    elif any(
+    elif not position.lots or any(
         other.symbol == order.symbol and other.idx == order.idx and other.status == "Untriggered"
         for other in account.open_orders.values()
     ):

@@ -237,6 +237,73 @@ def test_a_partial_stop_closes_its_part() -> None:
     assert bench.position() == 6
 
 
+def seen_at(bench: Bench, *ticks: int) -> None:
+    for price in ticks:
+        bench.book(middle=price)
+        bench.print(price, 1, 1)
+        bench.play()
+
+
+def test_a_trailing_stop_follows_the_best_price_and_closes_when_it_comes_back() -> None:
+    bench = traded()
+    body = {"tpslMode": "Full", "positionIdx": 0, "trailingStop": "100", "activePrice": "60200"}
+    assert post(bench, "position/trading-stop", TARGET, body)["retCode"] == 0
+    (row,) = bench.ask("GET", "/v5/position/list", f"category=linear&symbol={BTC}")["result"]["list"]
+    assert row["trailingStop"] == "100"
+    seen_at(bench, PRICE - 2000, PRICE + 1900)
+    assert bench.position() == 10, "not set going yet"
+    seen_at(bench, PRICE + 2000, PRICE + 3000, PRICE + 2500)
+    (stop,) = bench.account.open_orders.values()
+    assert (stop.stop_type, stop.trigger_ticks, stop.create_type) == ("TrailingStop", 602_000, "CreateByTrailingStop")
+    seen_at(bench, PRICE + 2000)
+    bench.play()
+    assert (bench.position(), bench.account.position(BTC).trailing) == (0, 0)
+
+
+def test_a_stop_that_did_its_work_is_not_the_next_positions() -> None:
+    bench = traded()
+    body = {"tpslMode": "Full", "positionIdx": 0, "stopLoss": "59990"}
+    assert post(bench, "position/trading-stop", TARGET, body)["retCode"] == 0
+    seen_at(bench, PRICE - 200)
+    bench.play()
+    assert (bench.position(), bench.account.position(BTC).stop_loss) == (0, 0)
+    bench.create("Buy", "0.01")
+    bench.create("Buy", "0.01", "50000", stopLoss="49000")
+    assert [order.stop_type for order in bench.account.open_orders.values()] == [""]
+
+
+def test_a_trailing_stop_of_a_short_works_the_other_way_and_can_be_taken_back() -> None:
+    bench = Bench()
+    bench.print(PRICE, 1, 1)
+    bench.play()
+    bench.create("Sell", "0.01")
+    body = {"tpslMode": "Full", "positionIdx": 0, "trailingStop": "50"}
+    assert post(bench, "position/trading-stop", TARGET, body)["retCode"] == 0
+    assert post(bench, "position/trading-stop", TARGET, body)["retCode"] == 34040
+    (stop,) = bench.account.open_orders.values()
+    seen_at(bench, PRICE - 1000)
+    assert stop.trigger_ticks == PRICE - 500
+    assert post(bench, "position/trading-stop", TARGET, body | {"trailingStop": "0"})["retCode"] == 0
+    assert (stop.is_open, bench.account.position(BTC).trailing, bench.position()) == (False, 0, -10)
+
+
+def test_a_trailing_stop_has_the_size_of_the_position_and_goes_with_it() -> None:
+    bench = traded()
+    body = {"tpslMode": "Full", "positionIdx": 0, "trailingStop": "500"}
+    assert post(bench, "position/trading-stop", TARGET, body)["retCode"] == 0
+    bench.create("Buy", "0.005")
+    (stop,) = bench.account.open_orders.values()
+    assert stop.lots == 15
+    bench.create("Sell", "0.015", reduceOnly=True)
+    assert (stop.is_open, stop.cancel_type) == (False, "CancelByTpSlTsClear")
+
+
+@pytest.mark.parametrize("body", [{"trailingStop": "100", "activePrice": "59000"}, {"trailingStop": "70000"}])
+def test_trailing_stops_that_cannot_be_meant(body: dict[str, Any]) -> None:
+    answer = post(traded(), "position/trading-stop", TARGET, {"tpslMode": "Full", "positionIdx": 0}, body)
+    assert (answer["retCode"], "last price" in answer["retMsg"]) == (10001, True)
+
+
 def test_twenty_partial_stops_are_enough() -> None:
     bench = traded()
     body = {"tpslMode": "Partial", "positionIdx": 0, "slSize": "0.001", "stopLoss": "58000"}
