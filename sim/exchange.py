@@ -289,6 +289,7 @@ class Exchange:
             else:
                 market.fresh.clear()
                 market.closed.clear()
+                market.liquidations.clear()
 
     def _tell(self, at: int) -> None:
         """Turn what the desk changed into private frames and into changes for the store."""

@@ -110,6 +110,7 @@ def test_the_fund_keeps_what_a_good_close_leaves() -> None:
     fall(bench, PRICE - 62_500)
     assert bench.account.fills[-1].exec_type == "BustTrade"
     assert bench.exchange.desk.counters.insurance > fund
+    assert bench.exchange.venue.markets[BTC].liquidations == [], "nobody watches: nothing is kept for them"
 
 
 def test_the_rank_rises_with_the_leveraged_return() -> None:
