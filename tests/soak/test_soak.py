@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from libs.common.events import OrderSubmitted
-from services.execution import pursuit
+from services.execution import pursuit, state
 from tests.soak import plan
 from tests.soak.__main__ import faults_of
 from tests.soak.live import run_live
@@ -91,3 +91,23 @@ def test_every_class_can_be_told_by_its_orders() -> None:
     assert abs(sum(kind.share for kind in plan.CLASSES if kind.text.startswith("ambiguous")) - 0.05) < 1e-9
     assert abs(sum(kind.share for kind in plan.CLASSES if kind.kill) - 0.01) < 1e-9
     assert sum(kind.share for kind in plan.CLASSES if kind.doubled) == 0.01
+
+
+def test_a_short_memory_of_executions_books_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after 10,000 fills: ids are forgotten while the book is healed again and again."""
+    monkeypatch.setattr(state, "KEEP_IDS", 60)
+    run = VirtualRun(600, 7)
+    healed = 0
+    while not run.tally.counts["Reconciled"]:
+        run.step()
+    while run.begun < run.intents:
+        if run.open_orders < 20 and run.dice.random() < 0.5:
+            run.intend()
+        run.step()
+        if run.life is not None and run.begun % 50 == 0:  # as a mismatch would have it
+            our = run.life.core.state.reconciliation  # type: ignore[attr-defined]
+            our.heal_from_ms = our.born_ms
+            healed += 1
+    run.settle()
+    assert healed > 5
+    assert run.differences() == []

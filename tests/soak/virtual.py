@@ -314,6 +314,10 @@ class VirtualRun:
             if tell is not None and self.begun // every > told:
                 told = self.begun // every
                 tell(self)
+        self.settle()
+
+    def settle(self) -> None:
+        """Quiet until nothing is under way, then flat."""
         self._pass(QUIET_MS)
         account = self.exchange.desk.accounts[ACCOUNT]
         while any(account.position(symbol).lots for symbol in SYMBOLS):
