@@ -63,7 +63,7 @@ COPY services /app/services
 COPY sim /app/sim
 COPY cli /app/cli
 RUN python -m compileall -q /app \
- && install --directory --owner=10001 --group=10001 /keys/marketdata /keys/signal /keys/risk /keys/execution \
+ && install --directory --owner=10001 --group=10001 /keys/marketdata /keys/signal /keys/risk /keys/execution /keys/watchdog \
       /keys/monitor /keys/sim /keys/redis /keys/operator
 ARG REVISION=unknown
 ENV TIDEGATE_REVISION=${REVISION}

@@ -33,7 +33,7 @@ ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 CONFLICT = 409
 
 
-LOGINS = {MONITOR: (MONITOR, TOOLS, OPERATORS), "operator": (TOOLS, OPERATORS, TRAINER, WATCHDOG, ADMIN)}
+LOGINS = {MONITOR: (MONITOR, TOOLS, OPERATORS), "operator": (TOOLS, OPERATORS, TRAINER, ADMIN)}
 """Who has more than its own login: monitor's container has the verbs that look and halt, an operator trains and restores."""
 
 OPEN_FILES = ("users.acl",)
@@ -44,7 +44,7 @@ def make_keys(book: str = "main") -> dict[str, Files]:
     """Files by reader: the services, sim, operator, redis. What lies under `settings/` is read as settings of its section."""
     passwords = {role: secrets.token_hex(24) for role in roles(tape=False, admin=True)}
     found = _signing_keys()
-    for reader in (*SERVICES, "operator"):
+    for reader in (*SERVICES, WATCHDOG, "operator"):
         mine = {f"bus/{role}": f"{passwords[role]}\n" for role in LOGINS.get(reader, (reader,))}
         found[reader] = found.get(reader, {}) | mine
     return found | {"redis": {"users.acl": access_list(book, passwords, tape=False)}}
@@ -53,14 +53,15 @@ def make_keys(book: str = "main") -> dict[str, Files]:
 def _signing_keys() -> dict[str, Files]:
     seal, seal_public = generate()
     operator, operator_public = generate()
-    account = {"key": f"sim-{secrets.token_hex(6)}", "secret": secrets.token_hex(24)}
+    account, second = ({"key": f"sim-{secrets.token_hex(6)}", "secret": secrets.token_hex(24)} for _ in range(2))
     return {
         "risk": {"seal.key": f"{seal}\n", "settings/risk/operator_keys": json.dumps({OPERATOR: operator_public})},
         "execution": {
             "venue.json": json.dumps(account) + "\n",
             "settings/execution/seal_keys": json.dumps({KEY_ID: seal_public}),
         },
-        "sim": {"accounts.json": json.dumps([account]) + "\n"},
+        WATCHDOG: {"watchdog.json": json.dumps(second) + "\n"},
+        "sim": {"accounts.json": json.dumps([account, {**second, "account": account["key"]}]) + "\n"},
         "operator": {"operator.key": f"{operator}\n"},
     }
 

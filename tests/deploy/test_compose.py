@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cli.keys import make_keys
-from libs.common.streams import SERVICES
+from libs.common.streams import SERVICES, WATCHDOG
 from tests.deploy.dockerfile import ROOT
 
 yaml = pytest.importorskip("yaml", reason="needs PyYAML: make setup")
@@ -50,7 +50,7 @@ def test_each_container_sees_its_own_keys_alone(compose: dict[str, Any]):
     }
     assert {name: keys for name, keys in seen.items() if keys} == {
         "keys": {f"keys-{reader}" for reader in make_keys()},
-        **{name: {f"keys-{name}"} for name in (*SERVICES, "sim", "redis")},
+        **{name: {f"keys-{name}"} for name in (*SERVICES, WATCHDOG, "sim", "redis")},
         "cli": {"keys-operator"},
     }
     assert compose["services"]["keys"]["network_mode"] == "none"

@@ -36,7 +36,12 @@ def test_the_services_read_what_was_written_and_the_halves_fit(tmp_path: Path):
     risk = load({"risk": RiskConfig}, env={"TIDEGATE_SECRETS_DIR": str(tmp_path / "risk/settings")})
     operator = (tmp_path / "operator/operator.key").read_text().strip()
     assert risk.section("risk", RiskConfig).operator_keys == {"operator": seal.public_of(operator)}
-    venue, (account,) = read_key(tmp_path / "execution/venue.json"), read_accounts(tmp_path / "sim/accounts.json")
+    venue, (account, second) = (
+        read_key(tmp_path / "execution/venue.json"),
+        read_accounts(tmp_path / "sim/accounts.json"),
+    )
+    watchdog = read_key(tmp_path / "watchdog/watchdog.json")
+    assert (watchdog.key, watchdog.secret, second.name) == (second.key, second.secret, account.name)
     assert (venue.key, venue.secret) == (account.key, account.secret)
 
 
@@ -56,7 +61,8 @@ def test_a_login_lies_with_who_acts_as_it_and_the_list_holds_hashes():
         "risk": {"risk"},
         "execution": {"execution"},
         "monitor": {"monitor", "tools", "operators"},
-        "operator": {"tools", "operators", "trainer", "watchdog", "admin"},
+        "watchdog": {"watchdog"},
+        "operator": {"tools", "operators", "trainer", "admin"},
     }
     for files in keys.values():
         for path, text in files.items():

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cli.keys import make_keys
-from libs.common.streams import SERVICES
+from libs.common.streams import SERVICES, WATCHDOG
 from tests.deploy.dockerfile import ROOT
 
 yaml = pytest.importorskip("yaml", reason="needs PyYAML: make setup")
@@ -126,7 +126,7 @@ def test_secrets_are_files_and_only_their_readers_mount_them(folder: str):
             if "secret" in volume:
                 assert volume["secret"]["defaultMode"] == 0o400, name
                 mounted.setdefault(volume["secret"]["secretName"], set()).add(name)
-    expected = {f"tidegate-{name}": {name} for name in (*SERVICES, "redis")}
+    expected = {f"tidegate-{name}": {name} for name in (*SERVICES, WATCHDOG, "redis")}
     assert mounted == expected | ({} if folder == "base" else {"tidegate-sim": {"sim"}})
     assert not of_kind(folder, "Secret")
 
@@ -162,6 +162,19 @@ def test_a_service_is_probed_alone_and_given_time_to_end(folder: str, name: str)
     assert budget["spec"]["selector"]["matchLabels"] == item["spec"]["selector"]["matchLabels"]
 
 
+@pytest.mark.parametrize("folder", RENDERED)
+def test_the_watchdog_is_executions_image_with_another_key_and_hears_execution_alone(folder: str):
+    pod = pods(folder)["watchdog"]
+    (container,) = pod["containers"]
+    assert container["image"] == "tidegate/execution:dev"
+    assert container["command"] == ["python", "-m", "services.execution.watchdog"]
+    assert {"name": "beats", "containerPort": 9099, "protocol": "UDP"} in container["ports"]
+    (rule,) = one(folder, "NetworkPolicy", "beats")["spec"]["ingress"]
+    assert rule["from"] == [{"podSelector": one(folder, "NetworkPolicy", "beats-egress")["spec"]["podSelector"]}]
+    files = {i["path"] for v in pod["volumes"] for i in v.get("secret", {}).get("items", ())}
+    assert files == {"bus/watchdog", "watchdog.json"}
+
+
 @pytest.mark.parametrize("name", ["risk", "execution"])
 def test_risk_and_execution_are_stateful_sets(name: str):
     assert workload("base", name)["kind"] == "StatefulSet"
@@ -174,7 +187,7 @@ def test_the_network_is_shut_but_for_what_is_named(folder: str):
     assert not deny.get("ingress")
     assert not deny.get("egress")
     venue = one(folder, "NetworkPolicy", "venue-egress")["spec"]
-    assert venue["podSelector"]["matchExpressions"][0]["values"] == ["marketdata", "execution"]
+    assert venue["podSelector"]["matchExpressions"][0]["values"] == ["marketdata", "execution", "watchdog"]
     (rule,) = venue["egress"]
     if folder == "base":
         assert rule["ports"] == [{"port": 443, "protocol": "TCP"}]
