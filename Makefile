@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 WORKERS ?= 2
+SEEDS ?= 200
 SERVICES ?= marketdata signal risk execution monitor tools
 TAG ?= dev
 REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
@@ -18,7 +19,7 @@ REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LIMITS_COVERED := $(foreach module,limits standing verdict sizing kernel modes hedges limitfile commands,--cov=services.risk.$(module)) --cov-branch --cov-fail-under=100 \
   --cov-report=term-missing:skip-covered
 
-.PHONY: help setup demo test test-all check format prove bench soak images lock docs clean
+.PHONY: help setup demo test scenarios test-all check format prove bench soak images lock docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -31,6 +32,9 @@ demo: $(VENV)/.demo  ## Trade a synthetic market with five services, halt, resum
 
 test: $(VENV)/.dev  ## Run the tests that take minutes at most (ARGS="-k name")
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ARGS)
+
+scenarios: $(VENV)/.dev  ## Play the incident scenarios under many seeds (SEEDS=200)
+	SEEDS=$(SEEDS) $(BIN)/python -m pytest -n $(WORKERS) tests/scenarios $(ARGS)
 
 test-all: $(VENV)/.dev  ## Run every test, the slow ones too
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)

@@ -135,6 +135,8 @@ def _full(venue: Venue, account: Account, market: Market, position: Position, pa
     if active and (active - market.last) * position.side <= 0:
         raise RefusalError(10001, "params error: activePrice must be on the winning side of the last price")
     position.stop_loss, position.take_profit, position.trailing, position.active = wanted
+    position.stop_by = text(params, "slTriggerBy") or position.stop_by
+    position.profit_by = text(params, "tpTriggerBy") or position.profit_by
     stops.arrange(venue.desk, account, position, venue.now, "")
 
 

@@ -18,8 +18,10 @@ def follow(desk: Desk, account: Account, order: Order, at: int) -> None:
     """After a fill of `order`: its attached stops become the position's; a closed position loses its stops."""
     position = account.position(order.symbol, order.idx)
     if position.lots and position.side == order.side and (order.stop_loss or order.take_profit):
-        position.stop_loss = order.stop_loss or position.stop_loss
-        position.take_profit = order.take_profit or position.take_profit
+        if order.stop_loss:
+            position.stop_loss, position.stop_by = order.stop_loss, order.stop_by
+        if order.take_profit:
+            position.take_profit, position.profit_by = order.take_profit, order.profit_by
         arrange(desk, account, position, at, order.link_id)
     elif not position.lots or any(
         other.symbol == order.symbol and other.idx == order.idx and other.status == "Untriggered"
@@ -51,9 +53,19 @@ def arrange(desk: Desk, account: Account, position: Position, at: int, parent: s
             continue
         if current is None:
             desk.place(order_of(desk, account, position, kind, trigger, abs(position.lots), at, parent), at)
-        elif (current.trigger_ticks, current.lots) != (trigger, abs(position.lots)):
+        elif (current.trigger_ticks, current.lots, current.trigger_by) != (
+            trigger,
+            abs(position.lots),
+            by_of(position, kind),
+        ):
             current.trigger_ticks, current.lots, current.updated_at = trigger, abs(position.lots), at
+            current.trigger_by = by_of(position, kind)
             desk.touch(current)
+
+
+def by_of(position: Position, kind: str) -> str:
+    """The price that triggers this kind of stop of the position."""
+    return {STOP_LOSS: position.stop_by, TAKE_PROFIT: position.profit_by}.get(kind, "LastPrice")
 
 
 def _arrange_trailing(desk: Desk, account: Account, position: Position, at: int) -> None:
@@ -115,6 +127,6 @@ def order_of(
         account=account.uid, number=number, order_id=order_id, link_id="", symbol=position.symbol, side=-position.side,
         kind="Market", ticks=0, lots=lots, tif="IOC", created_at=at, updated_at=at, reduce_only=True,
         idx=position.idx, close_on_trigger=True, stop_type=kind, create_type=f"CreateBy{kind}", trigger_ticks=trigger,
-        trigger_direction=1 if rising else 2, trigger_by="LastPrice", parent_link_id=parent,
+        trigger_direction=1 if rising else 2, trigger_by=by_of(position, kind), parent_link_id=parent,
         last_on_created=desk.markets[position.symbol].last,
     )  # fmt: skip

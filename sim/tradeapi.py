@@ -133,6 +133,8 @@ def _extras(market: Market, params: Params) -> dict[str, Any]:
         "stop_type": "Stop" if trigger else "",
         "take_profit": ticks_of(market, params, "takeProfit"),
         "stop_loss": ticks_of(market, params, "stopLoss"),
+        "profit_by": text(params, "tpTriggerBy") or "LastPrice",
+        "stop_by": text(params, "slTriggerBy") or "LastPrice",
         "last_on_created": market.last,
     }
 

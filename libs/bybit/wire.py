@@ -103,8 +103,13 @@ class OrderRow(Row):
     reduce_only: bool = False
     stop_order_type: Text = ""
     parent_order_link_id: Text = ""
+    create_type: Text = ""
     created_time: Text = ""
     updated_time: Text = ""
+
+
+VENUE_MADE = frozenset({"CreateByLiq", "CreateBySettle", "CreateByTakeOver_PassThrough", "CreateByAdl_PassThrough"})
+"""createType of orders with which the venue itself closes a position: liquidation, settlement, takeover, deleveraging."""
 
 
 class Order(msgspec.Struct, frozen=True, gc=False):
@@ -122,6 +127,8 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     stop_type: str
     parent_link_id: str
     updated_ms: int
+    is_venues: bool = False
+    """The venue made it, to close a position; its executions say how."""
 
     @property
     def closed(self) -> bool:
@@ -147,6 +154,7 @@ def order_of(row: OrderRow, category: Text = "") -> Order:
         stop_type="" if stop_type == "UNKNOWN" else stop_type,
         parent_link_id=row.parent_order_link_id or "",
         updated_ms=instant_ms(row.updated_time),
+        is_venues=(row.create_type or "") in VENUE_MADE,
     )
 
 

@@ -85,7 +85,7 @@ def _frame(state: State, config: ExecutionConfig, body: VenueMessage, news: News
 
 
 def see_order(state: State, config: ExecutionConfig, told: wire.Order, sent_ms: int, news: News) -> None:
-    """An order as the venue tells it: ours, a stop of ours, the watchdog's, or a stranger's."""
+    """An order as the venue tells it: ours, a stop of ours, the watchdog's, the venue's, or a stranger's."""
     order = state.find(told.link_id) if told.link_id else None
     if order is not None:
         learn(order, told, _proof_ms(state, order, sent_ms))
@@ -99,8 +99,8 @@ def see_order(state: State, config: ExecutionConfig, told: wire.Order, sent_ms: 
     if told.attached_stop:
         _remember_stop(state, told.order_id, told.symbol, told.parent_link_id, told.qty)
         return
-    is_watchdog = told.link_id.startswith(config.watchdog_prefix)
-    if not is_watchdog and told.link_id not in state.used and told.order_id not in state.foreign:
+    is_nobodys = told.is_venues or told.link_id.startswith(config.watchdog_prefix)
+    if not is_nobodys and told.link_id not in state.used and told.order_id not in state.foreign:
         news.foreign.append(told)
 
 

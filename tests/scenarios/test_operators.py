@@ -1,0 +1,134 @@
+"""Scenarios of people and of processes: commands, crashes, mixed versions, a lone operator."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from decimal import Decimal
+
+from libs.common.codec import values
+from libs.common.events import (
+    CommandRefused,
+    FlatConfirmed,
+    FlattenRequested,
+    Halted,
+    HaltRequested,
+    Heartbeat,
+    LimitChange,
+    LimitChanged,
+    OrderIntent,
+    Purpose,
+    Reason,
+    Resumed,
+    ResumeRequested,
+    Tick,
+)
+from tests.scenarios.checks import settled, sound
+from tests.scenarios.world import EXECUTION, LOCKSTEP_SERVICES, SIGNAL, World
+
+Make = Callable[..., World]
+
+
+def digest(world: World) -> str:
+    """Over every byte of every event but seals, epochs and who they are by."""
+    total = hashlib.blake2b(digest_size=16)
+    for record in world.log:
+        if isinstance(record.body, OrderIntent):
+            continue  # sealed with a key of its own world; what it led to is in OrderSubmitted
+        total.update(record.stream.encode())
+        for value in values(record):
+            total.update(value if isinstance(value, bytes) else str(value).encode())
+    return total.hexdigest()
+
+
+def test_04_halt_and_liquidate_ends_flat_by_the_exchanges_word(world: Make) -> None:
+    here = world()
+    here.trading()
+    struck_at = here.at
+    here.command(FlattenRequested, reason="the venue is in trouble")
+    here.until(lambda: here.of(FlatConfirmed, since=struck_at), 60, "flat")
+    assert here.open_lots() == 0
+    here.run(30)
+    assert here.open_lots() == 0
+    assert here.mode() == "HALTED"
+    settled(here)
+
+
+def test_09_one_signed_command_cuts_exposure_and_the_data_go_on(world: Make) -> None:
+    here = world()
+    here.trading()
+    here.command(LimitChange, name="max_gross_usd", value=Decimal(1))
+    here.step()
+    here.step()
+    assert [changed for changed in here.of(LimitChanged) if changed.limits.get("max_gross_usd") == 1]
+    at, ticks = here.at, len(here.of(Tick))
+    here.run(30)
+    assert len(here.of(Tick)) > ticks
+    assert not [intent for intent in here.of(OrderIntent, since=at + 1) if intent.purpose is Purpose.ENTRY]
+    settled(here)
+
+
+def test_11_a_peer_on_other_code_halts(world: Make) -> None:
+    here = world()
+    here.trading()
+    for service, code in ((SIGNAL, "0123456789ab"), (EXECUTION, "fedcba987654")):
+        here.stage(Heartbeat(service=service, code=code, config="a"), f"health:{service}")
+        here.step()
+    here.until(lambda: [halt for halt in here.of(Halted) if halt.reason is Reason.HASH], 5, "a halt")
+    at = here.at
+    here.run(20)
+    assert not [intent for intent in here.of(OrderIntent, since=at + 1) if intent.purpose is Purpose.ENTRY]
+    sound(here)
+
+
+def test_21_whoever_is_killed_whenever_the_log_is_the_same(world: Make) -> None:
+    calm, killed = world(), world()
+    for here in (calm, killed):
+        here.until(lambda here=here: here.mode() == "NORMAL", 60)
+    for _ in range(120):
+        calm.step()
+        killed.step()
+        if killed.dice.random() < 0.15:
+            killed.crash(killed.dice.choice(LOCKSTEP_SERVICES))
+    # An approval names its writer's epoch, which a restart raises; everything else is the same.
+    assert len(calm.log) == len(killed.log)
+    assert [r.id for r in calm.log] == [r.id for r in killed.log]
+    settled(killed)
+
+
+def test_t7_the_same_seed_gives_the_same_bytes(world: Make, seed: int) -> None:
+    first, second = world(), world()
+    for here in (first, second):
+        here.trading()
+        here.fault({"kind": "duplicate", "rate": 0.3}, {"kind": "ambiguous", "rate": 0.2, "arrives": "now"})
+        here.run(30)
+    assert digest(first) == digest(second)
+
+
+def test_25_a_halt_outlives_every_restart_and_one_operator_alone_does_not_end_it(world: Make) -> None:
+    here = world({"sim.usdt": "1000000", "risk.stage": "staged"})
+    here.until(lambda: here.of(Halted), 10, "a book that was born halted")
+    here.run(10)
+    here.command(HaltRequested, reason="a test", sealed=False)
+    here.step()
+    here.step()
+    halts = [record.id for record in here.records(Halted)]
+    here.crash(*LOCKSTEP_SERVICES)
+    here.run(5)
+    assert here.mode() == "HALTED"
+    alone = [here.command(ResumeRequested, "ana", halt_id=halt) for halt in halts]
+    here.run(2)
+    for command in alone:  # the same signature again, and the same person again
+        here.stage(command)
+    for halt in halts:
+        here.command(ResumeRequested, "ana", halt_id=halt)
+    here.run(2)
+    here.crash(*LOCKSTEP_SERVICES)
+    here.run(5)
+    assert here.mode() == "HALTED"
+    assert here.of(CommandRefused)
+    for halt in halts:
+        here.command(ResumeRequested, "ben", halt_id=halt)
+    here.until(lambda: here.mode() == "NORMAL", 60, "two operators' word to be taken")
+    assert {resumed.halt_id for resumed in here.of(Resumed)} >= set(halts)
+    sound(here)
