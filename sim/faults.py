@@ -38,12 +38,12 @@ SILENCE = 0
 
 
 class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"link_id": "orderLinkId"}):
-    """What a fault is for; each is a prefix, empty means everything."""
+    """What a fault is for; each is a prefix (of a topic: whole parts of it), empty means everything."""
 
     path: str = ""
     """Of a request: /v5/order/create. An order sent over the trade socket has the path of its REST twin."""
     topic: str = ""
-    """Of a stream: order, execution, orderbook.50.BTCUSDT."""
+    """Of a stream: order (and not orderbook), execution, orderbook.50, orderbook.50.BTCUSDT."""
     account: str = ""
     link_id: str = ""
     """orderLinkId of a request, or of the first row of a message."""
@@ -52,7 +52,8 @@ class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return path.startswith(self.path) and account.startswith(self.account) and link_id.startswith(self.link_id)
 
     def message(self, topic: str, account: str, link_id: str) -> bool:
-        return topic.startswith(self.topic) and account.startswith(self.account) and link_id.startswith(self.link_id)
+        ours = not self.topic or topic == self.topic or topic.startswith(f"{self.topic}.")
+        return ours and account.startswith(self.account) and link_id.startswith(self.link_id)
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):

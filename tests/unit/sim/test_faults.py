@@ -83,6 +83,18 @@ def test_without_faults_nothing_is_touched() -> None:
     assert [other.create("Buy", "0.001"), other.frames] == plain
 
 
+def test_a_topic_is_matched_by_whole_parts() -> None:
+    def struck(topic: str, name: str) -> bool:
+        return read(json.dumps({"faults": [{"kind": "drop", "match": {"topic": name}}]}).encode()).faults[0].match.message(topic, "", "")  # fmt: skip
+
+    assert struck("order", "order")
+    assert not struck("orderbook.50.BTCUSDT", "order")
+    assert struck("orderbook.50.BTCUSDT", "orderbook.50")
+    assert not struck("orderbook.500.BTCUSDT", "orderbook.50")
+    assert struck("execution.fast", "execution")
+    assert struck("wallet", "")
+
+
 def test_a_rate_is_kept() -> None:
     bench = Bench()
     load(bench, {"kind": "refuse", "code": 10016, "rate": 0.05, "match": {"path": "/v5/order/create"}})
