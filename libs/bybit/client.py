@@ -195,7 +195,7 @@ class BybitDriver:
         if reply.outcome is Outcome.IP_LIMIT:
             self._silent_until_s = time.monotonic() + IP_SILENCE_MS / 1000
         refused = reply.code in REFUSED_KEY_CODES or response.status_code == _UNAUTHORISED
-        if refused and key is not None and self._refuse(key):
+        if refused and rest.endpoint_of(request.target) not in rest.OPTIONAL and key is not None and self._refuse(key):
             message.headers[rest.KEY_CHANGED_HEADER] = "1"
         self._put_one(message)
 

@@ -20,6 +20,8 @@ SENT_AT_HEADER = "tidegate-sent-at"
 """Put on every realtime reply by the driver: wall clock (ns) at which the call was sent."""
 KEY_CHANGED_HEADER = "tidegate-key-changed"
 """Put on a refusal of the key: the driver uses another one now, the call may go again."""
+OPTIONAL = frozenset({"/v5/account/query-dcp-info", "/v5/order/disconnected-cancel-all"})
+"""What not every account may call: a refusal there says nothing against the key."""
 UNSENT_SILENT = "HTTP is silent after 403"
 UNSENT_NO_SOCKET = "the trade socket is not open"
 """Why the driver did not send a call; "" in an unsent message: it had expired."""

@@ -141,7 +141,8 @@ def _answer(state: State, config: ExecutionConfig, pending: Pending, body: Venue
     if body.channel == "unsent":
         _stayed(state, body.payload)
     elif pending.request.method != "WS":
-        vitals.count(state.vitals, state.now, error=reply is None or reply.outcome in API_ERRORS)
+        failed = reply is None or (reply.outcome in API_ERRORS and pending.endpoint not in rest.OPTIONAL)
+        vitals.count(state.vitals, state.now, error=failed)
     if reply is not None and pending.request.method != "WS":
         _steer(state, pending, reply, body.headers)
     if _may_go_again(state, pending, body, reply):

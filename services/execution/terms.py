@@ -133,8 +133,9 @@ def _take_dcp(state: State, config: ExecutionConfig, pending: Pending, reply: re
     elif request.method == "POST":
         state.calls.ask_stream(Kind.DCP, f"subscribe:{DCP_TOPIC}", DCP_PRODUCT)
     else:
-        offered = {row.product: row for row in rest.dcp_of(reply.result)}.get(DCP_PRODUCT)
-        if offered is None or offered.dcp_status != "ON":
+        # An account that never set it lists nothing, offered or not: then setting it tells.
+        told = {row.product: row for row in rest.dcp_of(reply.result)}.get(DCP_PRODUCT)
+        if told is not None and told.dcp_status != "ON":
             terms.dcp = NO_DCP
         else:
             state.calls.add(Kind.DCP, rest.arm_dcp(config.dcp_window_s, DCP_PRODUCT), DCP_PRODUCT, state.now)

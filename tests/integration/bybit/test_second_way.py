@@ -166,6 +166,14 @@ async def test_a_refused_key_gives_way_to_the_other_everywhere(venue: Venue, ope
     assert sorted(used) == ["ka", "ka", "kb", "kb"]
 
 
+async def test_what_not_every_account_may_call_says_nothing_against_the_key(venue: Venue, open_driver: Open) -> None:
+    driver, inbox = await open_driver()
+    venue.http.script = refuses(10005, "ka")
+    await driver.send(Request(1, "GET", "/v5/account/query-dcp-info"))
+    message = await inbox.one()
+    assert (message.channel, rest.KEY_CHANGED_HEADER in message.headers) == ("reply", False)
+
+
 async def test_when_both_are_refused_that_is_all(venue: Venue, open_driver: Open, tmp_path: Path) -> None:
     driver, inbox = await open_driver()
     venue.http.script = lambda *_: (200, '{"retCode":33004,"retMsg":"expired","result":{},"time":1}')

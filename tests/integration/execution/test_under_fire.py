@@ -209,3 +209,20 @@ def test_a_key_that_expires_under_load_gives_way_and_no_order_is_lost_or_doubled
     assert {rig.ended()[name] for name in set(sent) & rig.ended().keys()} <= {"OrderRejected"}
     assert "changed over" in rig.log("execution").read_text()
     assert "book-secret" not in rig.told()
+
+
+def test_disconnection_protection_is_armed_where_it_is_offered_and_cancels_what_rests(rig: Fire) -> None:
+    """kill -9, no watchdog: the exchange itself takes the resting entry out of the book."""
+    rig.kill("sim")
+    rig._write("accounts.json", [{"key": "book-key", "secret": "book-secret-1", "usdt": "100000", "dcp": True}])
+    config, old = (rig.dir / "config.toml").read_text(), rig.url
+    rig.start_exchange()
+    config = config.replace(old, rig.url).replace(old.replace("http", "ws"), rig.url.replace("http", "ws"))
+    (rig.dir / "config.toml").write_text(config.replace("[execution]", "[execution]\ndcp_window_s = 3"))
+    resting = enter(rig)
+    eventually(lambda: rig.private_get("/v5/account/query-dcp-info")["dcpInfos"], 30)
+    eventually(lambda: any('"op":"subscribe"' in e["payload"] for e in rig.bus_events("venue")), 30)
+    rig.kill("execution")
+    eventually(lambda: resting not in rig.entries(), 30)
+    row = rig.private_get(f"/v5/order/history?category=linear&symbol=BTCUSDT&orderLinkId={resting}")["list"][0]
+    assert (row["orderStatus"], row["cancelType"]) == ("Cancelled", "CancelByDCP")

@@ -197,11 +197,17 @@ def test_protection_is_armed_where_it_is_offered() -> None:
     assert len(desk.calls("/query-dcp-info")) == 1, "another connection: all of it again"
 
 
-@pytest.mark.parametrize("answer", [{"code": 10005}, {"result": {"dcpInfos": []}}])
+OFF = {"result": {"dcpInfos": [{"product": "DERIVATIVES", "dcpStatus": "OFF"}]}}
+
+
+@pytest.mark.parametrize("answer", [{"code": 10005}, OFF, {"result": {"dcpInfos": []}}])
 def test_where_it_is_not_offered_nothing_is_missing(answer: dict[str, Any]) -> None:
+    """Refused at once, told to be off, or refused only when it is set: an account that never set it lists nothing."""
     desk = Desk()
     desk.start()
     desk.reply(desk.call("/query-dcp-info"), **answer)
+    for armed in desk.calls("/order/disconnected-cancel-all"):
+        desk.reply(armed, code=10005, message="Permission denied")
     desk.answer_polls()
     desk.one(Reconciled)
     assert desk.state.terms.dcp == "none"
