@@ -38,7 +38,11 @@ def open_interest(venue: Venue, params: Params) -> dict[str, Any]:
     linear(params)
     market, instrument = market_of(venue.markets, params), market_of(venue.markets, params).instrument
     stamps, cursor = _stamps(venue, params, "intervalTime", 200)
-    rows = [{"openInterest": instrument.qty_text(market.open_interest(at)), "timestamp": str(at)} for at in stamps]
+    rows = []
+    for at in stamps:
+        lots = market.open_interest(at)
+        both, single = instrument.qty_text(lots), instrument.qty_text((lots + 1) // 2)
+        rows.append({"openInterest": both, "singleOpenInterest": single, "timestamp": str(at)})
     return {"symbol": instrument.name, "category": LINEAR, "list": rows, "nextPageCursor": cursor}
 
 

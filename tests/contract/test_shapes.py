@@ -31,6 +31,8 @@ REST: dict[str, tuple[Any, str, int, tuple[str, ...]]] = {
     "/v5/market/kline": (page([shapes.NUMBER]), f"{LINEAR}&interval=60", 1, ("market_kline.linear_1h_2024.ccxt", "market_kline.inverse_60.doc")),
     "/v5/market/mark-price-kline": (page([shapes.NUMBER]), f"{LINEAR}&interval=60", 1, ("market_mark-price-kline.linear_15.doc",)),
     "/v5/market/index-price-kline": (page([shapes.NUMBER]), f"{LINEAR}&interval=60", 1, ()),
+    "/v5/market/premium-index-price-kline": (page([shapes.NUMBER]), f"{LINEAR}&interval=60", 1, ()),
+    "/v5/market/open-interest": (page(shapes.OPEN_INTEREST), f"{LINEAR}&intervalTime=5min", 1, ("market_open-interest.doc",)),
     "/v5/market/orderbook": (shapes.REST_BOOK, LINEAR, 0, ("market_orderbook.linear_2_2024.ccxt", "market_orderbook.spot_1.doc")),
     "/v5/market/recent-trade": (page(shapes.RECENT_TRADE), LINEAR, 1, ("market_recent-trade.spot.doc",)),
     "/v5/market/funding/history": (page(shapes.FUNDING), LINEAR, 1, ("market_funding_history.linear_ETHPERP.doc",)),
@@ -82,6 +84,7 @@ FRAMES: dict[str, tuple[Any, tuple[str, ...]]] = {
     f"publicTrade.{BTC}": (shapes.TRADE_FRAME, ("publicTrade.linear.doc",)),
     f"tickers.{BTC}": (shapes.TICKER_SNAPSHOT, ("tickers.linear_perp_snapshot_2025.doc",)),
     f"kline.1.{BTC}": (shapes.KLINE_FRAME, ("kline.5.unconfirmed.doc",)),
+    f"priceLimit.{BTC}": (shapes.PRICE_LIMIT_FRAME, ("priceLimit.doc",)),
     f"tickers.{BTC}-SPOT": (shapes.SPOT_TICKER_FRAME, ("tickers.spot_snapshot.doc",)),
     f"orderbook.50.{BTC}-SPOT": (shapes.BOOK_FRAME, ()),
     f"publicTrade.{BTC}-SPOT": (shapes.TRADE_FRAME, ()),
@@ -93,9 +96,7 @@ FRAMES: dict[str, tuple[Any, tuple[str, ...]]] = {
 }  # fmt: skip
 ONLY_RECORDED: list[tuple[str, Any]] = [
     ("ws/allLiquidation.doc", shapes.LIQUIDATION_FRAME),
-    ("ws/priceLimit.doc", shapes.PRICE_LIMIT_FRAME),
     ("ws/system.status.doc", shapes.STATUS_FRAME),
-    ("rest/market_open-interest.doc", {"result": page(shapes.OPEN_INTEREST)}),
     ("rest/rows/execution.spot_maker_partial_2023.ccxtsrc", shapes.EXECUTION),
     ("rest/rows/user_query-api.full_permissions_2023.hirokisan", shapes.KEY_INFO),
     ("ws/auth.response_private.doc", shapes.ACK),
