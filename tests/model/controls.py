@@ -54,7 +54,7 @@ THEOREMS: tuple[Theorem, ...] = (
     Theorem(
         "T5",
         "Every create request matches one approval, sealed by risk and submitted in a commit before it.",
-        ("tlc", "trace", f"{EXECUTION}/test_core.py::test_a_bad_approval_is_rejected_and_never_sent"),
+        ("tlc", "trace", f"{EXECUTION}/test_approvals.py", f"{EXECUTION}/test_core.py::test_a_bad_approval_is_rejected_and_never_sent"),
     ),
     Theorem(
         "T6",
@@ -80,7 +80,7 @@ CONTROLS: tuple[Control, ...] = (
     Control("C6", "Market and capital limits before the order", "RTS 6 15(4), 15c3-5(c)(1)(i)", ("T2",), (f"{RISK}/test_limits.py::test_verdict_lists_every_limit_in_order", f"{RISK}/test_limits.py::test_leverage_without_capital_is_none")),
     Control("C7", "Unauthorised instrument, strategy or stage", "RTS 6 15(5)", (), (f"{RISK}/test_limits.py::test_allow_list_denies_by_default", f"{RISK}/test_limits.py::test_blocked_model_is_not_allowed")),
     Control("C8", "No override; limits change by signed events", "RTS 6 15(6)", ("T3",), (f"{RISK}/test_commands.py::test_limit_change_refused", f"{RISK}/test_commands.py::test_in_live_raising_a_limit_needs_two_operators_and_lowering_one")),
-    Control("C9", "Kill switch by one decision", "RTS 6 12, PTG 2010", ("T1",), (f"{RISK}/test_commands.py::test_halt_needs_no_key_and_no_clock", f"{RISK}/test_exits.py::test_flatten_slices_until_the_exchange_says_flat", f"{EXECUTION}/test_core.py::test_a_halt_cancels_resting_entries_at_once_and_only_those")),
+    Control("C9", "Kill switch by one decision", "RTS 6 12, PTG 2010", ("T1",), (f"{RISK}/test_commands.py::test_halt_needs_no_key_and_no_clock", f"{RISK}/test_exits.py::test_flatten_slices_until_the_exchange_says_flat", f"{EXECUTION}/test_core.py::test_a_halt_cancels_resting_entries_at_once_and_only_those", "tests/integration/killswitch")),
     Control("C10", "A halt does not clear itself", "RTS 6 15(3), FIA 2024", ("T3",), (f"{RISK}/test_modes.py::test_sticky_blocks_and_strangers_do_not_clear",)),
     Control("C11", "Daily and weekly loss, drawdown, losing streak", "PTG 2010", (), (f"{RISK}/test_losses.py",)),
     Control("C12", "Monitoring apart from the trader, alerts within 5 s", "RTS 6 16(2), 16(5)", (), ("tests/unit/monitor/test_core.py", "tests/deploy/test_observability.py"), "monitor reads the log; an own ledger from an own exchange key is not built"),
@@ -88,15 +88,15 @@ CONTROLS: tuple[Control, ...] = (
     Control("C14", "Duplicate orders", "15c3-5(c)(1)(ii)", ("T6",), (f"{EXECUTION}/test_core.py::test_a_used_id_is_turned_down_and_leaves_the_order_that_bears_it_alone", f"{RISK}/test_limits.py::test_duplicate_signal")),
     Control("C15", "Self-match prevention", "CME", (), (f"{RISK}/test_limits.py::test_self_match_across_strategies", f"{RISK}/test_exits.py::test_exit_clears_own_resting_orders_out_of_its_way")),
     Control("C16", "Velocity and spread", "CME, PTG 2010", (), (f"{RISK}/test_modes.py::test_every_transient_cause",)),
-    Control("C17", "Cancel on disconnect", "PTG 2010, CME", (), (f"{EXECUTION}/test_watchdog.py",)),
+    Control("C17", "Cancel on disconnect", "PTG 2010, CME", (), (f"{EXECUTION}/test_watchdog.py", "tests/integration/watchdog/test_watchdog.py")),
     Control("C18", "Stale data", "PTG 2010, RTS 6 14(2b)", (), (f"{RISK}/test_modes.py::test_feed_that_stays_down_does_not_clear", f"{RISK}/test_limits.py::test_expired_signal")),
-    Control("C19", "Direct and exclusive control", "15c3-5(d), RTS 6 20", ("T5",), (f"{RISK}/test_app.py::test_every_approval_is_sealed_with_the_writers_epoch",)),
+    Control("C19", "Direct and exclusive control", "15c3-5(d), RTS 6 20", ("T5",), (f"{RISK}/test_app.py::test_every_approval_is_sealed_with_the_writers_epoch", "tests/integration/test_access.py")),
     Control("C20", "Controlled deployment", "RTS 6 5-8, Knight 2012", (), (f"{RISK}/test_commands.py::test_upgrade_window_needs_a_seal_and_ends", f"{RISK}/test_core.py::test_facts_that_halt")),
     Control("C21", "Continuity and shutdown", "RTS 6 14", ("T3", "T6"), ("tests/e2e/test_crashes.py", "tests/integration/test_runtime.py")),
     Control("C22", "Twice the highest message rate", "RTS 6 10", (), ("tests/integration/test_benchmarks.py",), "the rate itself is measured by make bench"),
     Control("C23", "Evidence that is generated", "RTS 6 9, 15c3-5(e)", (), ("tests/model/test_assurance.py",)),
     Control("C24", "Records that show a change", "RTS 6 28, 17a-4(f)", ("T7",), ("tests/unit/common/test_archive.py",)),
-    Control("C25", "Least access", "RTS 6 18", ("T5",), ("tests/deploy/test_keys.py", f"{EXECUTION}/test_terms.py::test_an_unsafe_key_stops_entries_and_says_why")),
+    Control("C25", "Least access", "RTS 6 18", ("T5",), ("tests/deploy/test_keys.py", f"{EXECUTION}/test_terms.py", "tests/integration/test_access.py::test_the_matrix_of_users_keys_and_commands_is_the_table")),
 )  # fmt: skip
 
 

@@ -16,7 +16,9 @@ METHODS = {"search", "z3", "crosshair", "tlc", "trace"}
 @pytest.mark.parametrize("name", named_tests())
 def test_a_named_test_exists(name: str):
     path, _, function = name.partition("::")
-    assert (ROOT / path).is_file(), f"{path} is gone; name what shows the control now"
+    assert (ROOT / path).exists(), f"{path} is gone; name what shows the control now"
+    if not function:
+        return
     tree = ast.parse((ROOT / path).read_text())
     names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     names |= {
@@ -26,7 +28,7 @@ def test_a_named_test_exists(name: str):
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    assert not function or function in names, f"{function} is gone from {path}; name what shows the control now"
+    assert function in names, f"{function} is gone from {path}; name what shows the control now"
 
 
 def test_every_theorem_has_two_methods_and_every_control_a_test():
