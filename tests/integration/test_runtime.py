@@ -73,6 +73,34 @@ async def test_a_killed_server_loses_and_doubles_nothing(tmp_path: Path) -> None
             services.kill()
 
 
+async def test_a_server_without_memory_takes_nothing_and_goes_on_when_it_has_some(tmp_path: Path) -> None:
+    with Bus(tmp_path) as bus:
+        services, wire = Services(bus.url, tmp_path, lockstep=False), Wire(bus.url)
+        try:
+            await _gate_open(bus.url)
+            services.start_all()
+            await _until(bus.url, "{main}:order", 60)
+            await wire.call("CONFIG", "SET", "maxmemory", "1")
+            until = time.monotonic() + 60
+            while len({service for service, _ in services.died}) < 2:
+                assert time.monotonic() < until, "expected services that cannot commit to leave"
+                await asyncio.sleep(0.02)
+                services.tend()
+            full = await contents(bus.url)
+            assert await contents(bus.url) == full, "nothing is written while there is no room"
+            await wire.call("CONFIG", "SET", "maxmemory", "0")
+            while len((await contents(bus.url))["{main}:order"]) < len(full["{main}:order"]) + 60:
+                assert time.monotonic() < until, "expected orders again once there is room"
+                await asyncio.sleep(0.02)
+                services.tend()
+            assert {code for _, code in services.died} == {75}
+            services.stop()
+            await _check_chain(bus.url)
+        finally:
+            wire.abort()
+            services.kill()
+
+
 async def test_a_commit_whose_reply_is_lost_is_applied_once(tmp_path: Path) -> None:
     with Bus(tmp_path) as bus:
         async with DroppingProxy(bus.socket, drop_every=25) as proxy:
