@@ -1,4 +1,4 @@
-"""A short real run for tests: Redis, the simulator and five services in wall-clock time, as the images start them."""
+"""A short real run for tests: Redis, the simulator, five services and the watchdog in wall-clock time, as the images start them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.keys import write_files
-from libs.common.streams import SERVICES
+from libs.common.streams import SERVICES, WATCHDOG
 from tests.deploy.dockerfile import ROOT
 from tests.redis_server import running_server
 from tests.waiting import eventually
+
+PROCESSES = {service: f"services.{service}" for service in SERVICES} | {WATCHDOG: "services.execution.watchdog"}
 
 SETTINGS = ROOT / "deploy/k8s/components/simulator/tidegate.toml"
 
@@ -36,8 +38,8 @@ class Paper:
         return done.stdout
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    with socket.socket(type=kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
@@ -53,6 +55,9 @@ def settings(folder: Path, bus: str, venue: int) -> None:
         ('"/keys/venue.json"', '"keys/execution/venue.json"'),
         ('probes_host = "0.0.0.0"', 'probes_host = "127.0.0.1"'),
         ("probes_port = 8080", "probes_port = 0"),
+        ("udp://watchdog:9099", f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"),
+        ('listen_host = "0.0.0.0"', 'listen_host = ""'),
+        ('"/keys/watchdog.json"', '"keys/watchdog/watchdog.json"'),
     ):
         assert old in text, f"{SETTINGS} does not say {old}"
         text = text.replace(old, new)
@@ -61,7 +66,7 @@ def settings(folder: Path, bus: str, venue: int) -> None:
 
 @contextlib.contextmanager
 def running_paper(folder: Path) -> Iterator[Paper]:
-    """Yields when all five are ready; every process is gone afterwards."""
+    """Yields when all are ready; every process is gone afterwards."""
     write_files(folder / "keys")
     (folder / "bus").mkdir()
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
@@ -77,12 +82,12 @@ def running_paper(folder: Path) -> Iterator[Paper]:
         stack.enter_context(process(folder, env, "sim", *sim))
         eventually(lambda: listens(venue), 30)
         places = {"TIDEGATE_CONFIG": str(folder / "tidegate.toml"), "TIDEGATE_RUN_DIR": str(folder)}
-        for service in SERVICES:
+        for service, module in PROCESSES.items():
             secrets = folder / "keys" / service / "settings"
             own = {"TIDEGATE_BUS__PASSWORDS": str(folder / "keys" / service / "bus")}
             own |= {"TIDEGATE_SECRETS_DIR": str(secrets)} if secrets.is_dir() else {}
-            stack.enter_context(process(folder, env | places | own, service, f"services.{service}"))
-        files = {service: folder / "ports" / f"{service}.port" for service in SERVICES}
+            stack.enter_context(process(folder, env | places | own, service, module))
+        files = {service: folder / "ports" / f"{service}.port" for service in PROCESSES}
         eventually(lambda: all(file.is_file() for file in files.values()), 60)
         yield Paper(folder, env, {service: int(file.read_text()) for service, file in files.items()})
 

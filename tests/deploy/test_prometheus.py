@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from libs.common.streams import SERVICES
-from tests.deploy.paper import Paper, free_port, running_paper
+from tests.deploy.paper import PROCESSES, Paper, free_port, running_paper
 from tests.deploy.queries import OBSERVABILITY, metrics, panels, rules, selectors
 from tests.waiting import eventually
 
@@ -50,7 +49,7 @@ class Prometheus:
     def is_up(self) -> bool:
         with contextlib.suppress(OSError):
             targets = self.get("targets")["activeTargets"]
-            return len(targets) == len(SERVICES) and all(target["health"] == "up" for target in targets)
+            return len(targets) == len(PROCESSES) and all(target["health"] == "up" for target in targets)
         return False
 
 

@@ -57,6 +57,8 @@ ENTRIES_A_STEP = 2
 ENTRY_CHANCE = 0.3
 """Six intents a second, the most the rate limit leaves for entries."""
 QUIET_MS = 60_000
+STUCK_MS = 300_000
+FLAT_TRIES = 20
 TOPICS = ("order", "execution", "position", "wallet")
 
 
@@ -99,7 +101,7 @@ class VirtualRun:
         self.begun = self.kills = self.dead_until = 0
         self._seqs: dict[str, int] = {}
         self._clock = (0, 0)
-        self.mismatched = False
+        self.mismatched, self._mismatched_at = False, 0
         """Risk takes no entries then, until the two agree again."""
         self._queue: deque[Record] = deque()
         """What the reader has not been given since it was born."""
@@ -260,6 +262,8 @@ class VirtualRun:
         if isinstance(body, OrderAccepted):
             self.tally.proved(body.order_link_id, self.now // MS)
         elif isinstance(body, Mismatch | Reconciled):
+            if isinstance(body, Mismatch) and not self.mismatched:
+                self._mismatched_at = self.now
             self.mismatched = isinstance(body, Mismatch)
 
     def _send_due(self, life: Life) -> None:
@@ -305,7 +309,7 @@ class VirtualRun:
             self.step()
         every = max(1, self.intents // 20)
         told = 0
-        while self.begun < self.intents:
+        while self.begun < self.intents and not self.stuck:
             for _ in range(ENTRIES_A_STEP):
                 room = not self.mismatched and self.open_orders < MOST_OPEN and len(self._queue) < ENTRIES_A_STEP
                 if room and self.begun < self.intents and self.dice.random() < ENTRY_CHANCE:
@@ -316,11 +320,18 @@ class VirtualRun:
                 tell(self)
         self.settle()
 
+    @property
+    def stuck(self) -> bool:
+        """Log and exchange have differed for so long that nothing heals it."""
+        return self.mismatched and self.now - self._mismatched_at > STUCK_MS * MS
+
     def settle(self) -> None:
         """Quiet until nothing is under way, then flat."""
         self._pass(QUIET_MS)
         account = self.exchange.desk.accounts[ACCOUNT]
-        while any(account.position(symbol).lots for symbol in SYMBOLS):
+        for _ in range(FLAT_TRIES):
+            if not any(account.position(symbol).lots for symbol in SYMBOLS):
+                break
             self._flatten()
             self._pass(5_000)
         self._pass(QUIET_MS)
@@ -341,6 +352,8 @@ class VirtualRun:
         state = self.life.core.state  # type: ignore[attr-defined]
         account = self.exchange.desk.accounts[ACCOUNT]
         found = []
+        if self.stuck:
+            found.append(f"a mismatch that nothing healed, at intent {self.begun:,}")
         if state.ledger.wallet_units != account.wallet:
             found.append(f"wallet: ours {state.ledger.wallet_units}, the exchange's {account.wallet} (1e-8 USDT)")
         for symbol in SYMBOLS:

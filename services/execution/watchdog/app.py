@@ -74,6 +74,9 @@ class Watchdog:
         bus = settings.bus_as(WATCHDOG)
         self.pulse = BusPulse(bus.book_url, bus.book, self._committed)
         self.notices = Notices(bus.book_url, bus.book)
+        self.metrics["watchdog_phase"].set(0)
+        for counter in ("watchdog_cancels_total", "watchdog_failures_total"):
+            self.metrics[counter].inc(0)  # so that a rate over it exists before the first one
         self._key_proved = False
         self._said = ""
         """The state last told: told again only when it changes."""

@@ -144,8 +144,8 @@ class Rig:
     def start_all(self) -> None:
         """Execution has reconciled, the watchdog hears it and has proved its key."""
         self.start("execution")
-        self.start("watchdog")
         eventually(lambda: self.bus_has("account", b"Reconciled"), 60)
+        self.start("watchdog")
         eventually(lambda: "watchdog watches" in self.log("watchdog").read_text(), 60)
         eventually(lambda: self.probe("watchdog", "/readyz")[0] == 200, 60)
 

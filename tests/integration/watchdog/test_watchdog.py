@@ -14,7 +14,7 @@ import pytest
 from tests.integration.watchdog.rig import ROOT, Rig, rig
 from tests.waiting import eventually
 
-QUICK = {"beat_every_ms": 200, "cancel_after_ms": 1_500, "flatten_after_ms": 4_000, "round_every_ms": 100}
+QUICK = {"beat_every_ms": 200, "cancel_after_ms": 3_000, "flatten_after_ms": 8_000, "round_every_ms": 100}
 pytestmark = pytest.mark.timeout(240)
 
 
@@ -154,3 +154,16 @@ def _silence(run: Rig, way: str) -> float:
 def _heard(run: Rig, silent: str, seconds: float) -> None:
     """Until one way was silent for so long while the other was not."""
     eventually(lambda: _silence(run, silent) > seconds, 60)
+
+
+@pytest.mark.slow
+def test_with_the_times_it_ships_with(tmp_path: Path) -> None:
+    """Five seconds and a minute, by its own log; execution had a position, its stop and a resting entry."""
+    with rig(tmp_path, armed=True) as run:
+        run.start_all()
+        run.enter()
+        run.kill("execution")
+        eventually(lambda: run.held() == 0 and not run.entries(), 180)
+        eventually(lambda: run.states()[-1] == "flat", 30)
+        told = {line["state"]: line["silent_ms"] for line in run.said("watchdog") if "state" in line}
+        assert 5_000 <= told["cancelling"] <= told["cancelled"] < 60_000 <= told["flattening"] <= told["flat"]
