@@ -1,7 +1,7 @@
 """Decides what the faults that are switched on do to each request, message, order and connection.
 
 A decision hangs on the seed, the fault and what is decided about (a request's id or content, a message's order and state; the
-n-th time that the same comes, n), never on the order of arrival: a tape run with the same tape, seed and faults gives the
+n-th time that the same comes, n), never on the order of arrival, nor on an account's name, which each run makes anew: a tape run with the same tape, seed and faults gives the
 same bytes. Instants are exchange time in ns.
 """
 
@@ -223,7 +223,7 @@ class Injector:
             told = row if isinstance(row, dict) else {}
             link = str(told.get("orderLinkId") or "")
             state = "|".join(str(told.get(name, "")) for name in STATE)
-            identity = self._identity(f"{frame.topic} {frame.account} {state}")
+            identity = self._identity(f"{frame.topic} {state}")
             for active in self._messages:
                 if out and active.fault.match.message(frame.topic, frame.account, link):
                     out = self._disturb(active, frame, data, out, *identity)
@@ -294,7 +294,7 @@ class Injector:
             if not fault.match.request(CREATE, account, link_id):
                 continue
             key = link_id or f"{symbol} {lots}"
-            if active.strikes(at, *self._identity(f"pieces {account} {key}")):
+            if active.strikes(at, *self._identity(f"pieces {key}")):
                 total, steps = 0.0, []
                 for fraction in fault.fractions:
                     total += fraction

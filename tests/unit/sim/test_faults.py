@@ -12,7 +12,7 @@ from libs.common.errors import UsageError
 from sim.app import switch_on
 from sim.chance import Chance
 from sim.faults import KINDS, MENU, read
-from sim.wiretypes import WireReply, WireRequest
+from sim.wiretypes import Frame, WireReply, WireRequest
 from tests.simbench import BTC, START, Bench
 
 STORM: list[dict[str, Any]] = [
@@ -81,6 +81,21 @@ def test_without_faults_nothing_is_touched() -> None:
     other = Bench()
     load(other, {"kind": "drop", "rate": 0.0}, {"kind": "ban", "count": 1, "after_ms": 3_600_000})
     assert [other.create("Buy", "0.001"), other.frames] == plain
+
+
+def test_decisions_do_not_hang_on_the_name_of_an_account() -> None:
+    """Each run makes its keys anew, and accounts are called by them."""
+
+    def decided(account: str) -> list[bool]:
+        bench = Bench()
+        load(bench, {"kind": "partial", "rate": 0.5}, {"kind": "drop", "rate": 0.5})
+        faults = bench.exchange.faults
+        text = '{"topic":"order","data":[{"orderLinkId":"o%d","orderStatus":"New"}]}'
+        told = [bool(faults.messages(Frame("order", account, text % n, START))) for n in range(40)]
+        return told + [faults.pieces(account, f"o{n}", BTC, 10, START) is None for n in range(40)]
+
+    assert decided("one") == decided("another")
+    assert set(decided("one")) == {True, False}
 
 
 def test_a_topic_is_matched_by_whole_parts() -> None:
