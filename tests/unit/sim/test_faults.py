@@ -91,8 +91,8 @@ def test_decisions_do_not_hang_on_the_name_of_an_account() -> None:
         load(bench, {"kind": "partial", "rate": 0.5}, {"kind": "drop", "rate": 0.5})
         faults = bench.exchange.faults
         text = '{"topic":"order","data":[{"orderLinkId":"o%d","orderStatus":"New"}]}'
-        told = [bool(faults.messages(Frame("order", account, text % n, START))) for n in range(40)]
-        return told + [faults.pieces(account, f"o{n}", BTC, 10, START) is None for n in range(40)]
+        told = [bool(faults.messages(Frame("order", account, text % n, bench.at))) for n in range(40)]
+        return told + [faults.pieces(account, f"o{n}", BTC, 10, bench.at) is None for n in range(40)]
 
     assert decided("one") == decided("another")
     assert set(decided("one")) == {True, False}
