@@ -40,7 +40,7 @@ class Trading(Rig):
                 "allow": {"taker": allow, "maker": allow},
                 "allocation": {"taker": "0.5", "maker": "0.5"},
                 "entry": {"maker": {"style": "post_only", "ttl_ms": 600_000}},
-                "flatten_slice_usd": "500",
+                "flatten_slice_usd": "5000",
             },
         }
 
