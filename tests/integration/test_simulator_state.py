@@ -78,8 +78,7 @@ def pages(trader: Trader, path: str, **values: Any) -> Iterator[dict[str, Any]]:
 def test_what_was_told_survives_kill_9_at_any_instant(tmp_path: Path) -> None:
     dice, told, executions, incarnations = random.Random(5), {}, {}, set()
     for life in range(ROUNDS):
-        simulator = Simulator("--state-dir", str(tmp_path))
-        with Trader(simulator.url).ready() as trader:
+        with Simulator("--state-dir", str(tmp_path)) as simulator, Trader(simulator.url).ready() as trader:
             incarnations.add(trader.state()["incarnation"])
             check(trader, told, executions)
             witness, enough = Witness(simulator.url, f"life{life}"), dice.randrange(1, 60)
