@@ -45,7 +45,7 @@ check: $(VENV)/.dev  ## Lint, types, import contracts, tidiness, every branch of
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q tests/test_tidy.py
-	$(BIN)/python -m pytest -q -p no:cacheprovider tests/unit/risk tests/model $(LIMITS_COVERED)
+	$(BIN)/python -m pytest -q -p no:cacheprovider -m "not slow" tests/unit/risk tests/model $(LIMITS_COVERED)
 
 format: $(VENV)/.dev  ## Format the code and mend what lint can mend
 	$(BIN)/ruff check --fix .

@@ -132,7 +132,7 @@ def test_every_size_limit_measures_what_its_words_say(book: tuple[RiskState, Dra
 @settings(max_examples=300, deadline=None)
 @given(books())
 def test_a_draft_is_shrunk_to_the_most_that_every_size_limit_lets_pass(book: tuple[RiskState, Draft]) -> None:
-    """On the venue's step; where nothing passes, the smallest order of the venue stands to show which limit it breaches."""
+    """On the venue's step; where nothing passes, what is left breaches a limit and is refused."""
     state, draft = book
     asked, step = draft.lots, state.markets[draft.symbol].step
     least = next(lots for lots in range(10_000) if not sized(state, draft, lots)[Reason.BELOW_MINIMUM][1])
@@ -141,7 +141,13 @@ def test_a_draft_is_shrunk_to_the_most_that_every_size_limit_lets_pass(book: tup
         if (lots % step == 0 or lots == asked == least) and not any(breached for _, breached in sized(state, draft, lots).values())
     ]  # fmt: skip
     verdict = limits.assess(state, draft)
-    assert verdict.lots == (asked if asked <= least else max(passing, default=least))
+    if asked <= least:
+        assert verdict.lots == asked
+    elif passing:
+        assert verdict.lots == max(passing)
+    else:
+        assert any(breached for _, breached in sized(state, draft, verdict.lots).values())
+        assert verdict.binding is not None
 
 
 @settings(max_examples=100, deadline=None)
