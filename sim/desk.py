@@ -77,14 +77,12 @@ class Desk:
         account = self.accounts[order.account]
         if order.trigger_ticks:
             order.status = "Untriggered"
-        if (steps := self.pieces(order)) is not None:
-            self._steps[order.order_id] = steps
         account.add(order)
         self.touch(order)
         if order.trigger_ticks:
             self.conditional[order.symbol].append(order)
         else:
-            self._work(account, order, at)
+            self._enter(account, order, at)
 
     def execute(self, account: Account, order: Order, at: int) -> None:
         """An order of the exchange itself meets the book; `account` knows it already."""
@@ -155,6 +153,12 @@ class Desk:
                 liquidation.watch(self, account, event.at)
 
     # --- matching --------------------------------------------------------------------------------------------------
+
+    def _enter(self, account: Account, order: Order, at: int) -> None:
+        """An order is at the book for the first time; one that waited for its trigger has no steps before."""
+        if (steps := self.pieces(order)) is not None:
+            self._steps[order.order_id] = steps
+        self._work(account, order, at)
 
     def _work(self, account: Account, order: Order, at: int) -> None:
         """An order arrives at the book (new, amended or triggered)."""
@@ -245,7 +249,7 @@ class Desk:
             if short:
                 self.cancel(order, at, "EC_PerCancelRequest", "CancelByAdmin")
             else:
-                self._work(account, order, at)
+                self._enter(account, order, at)
 
     def fits(self, account: Account, order: Order, at: int) -> bool:
         """Cut a reduce-only order down to the position; without one it is cancelled."""

@@ -302,7 +302,11 @@ class Exchange:
                 () if silent else private_rows(account, change, self.listening, self.venue.markets)
             ):
                 self._sent += 1
-                body = {"id": identifier(name, self._sent), "topic": topic, "creationTime": leaves // NS_PER_MS}
+                body = {
+                    "id": identifier(self.incarnation, "message", self._sent),
+                    "topic": topic,
+                    "creationTime": leaves // NS_PER_MS,
+                }
                 text = _JSON.encode(body | {"data": rows}).decode()
                 self._emit(Frame(topic, name, text, leaves, category))
             if self._journal:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from sim.config import SimConfig
+from sim.account import AccountSpec
+from sim.config import DEFAULT_ACCOUNTS, SimConfig
 from sim.exchange import Exchange
 from sim.instruments import Instrument, rules_of
 from sim.orders import Order
@@ -42,9 +44,11 @@ class ScriptedTape(Tape):
 class Bench:
     """BTCUSDT with a recorded book around 60000.0: 5 bids below, 5 asks above, 10 lots each, one USDT apart."""
 
-    def __init__(self, config: SimConfig | None = None, book: bool = True) -> None:
+    def __init__(
+        self, config: SimConfig | None = None, book: bool = True, specs: Sequence[AccountSpec] = DEFAULT_ACCOUNTS
+    ) -> None:
         self.tape = ScriptedTape()
-        self.exchange = Exchange(config or SimConfig(rate_factor=1000), self.tape, 7)
+        self.exchange = Exchange(config or SimConfig(rate_factor=1000), self.tape, 7, specs)
         self.at = START
         self.count = 0
         self.frames: list[Frame] = []

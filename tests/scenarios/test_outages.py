@@ -100,7 +100,7 @@ def test_13_doubled_and_reordered_messages_move_nothing_twice(world: Make) -> No
         {"kind": "duplicate", "rate": 0.6, "times": 3},
         {"kind": "reorder", "rate": 0.5, "ms": 400},
         {"kind": "two_filled", "rate": 0.5},
-        {"kind": "partial", "fractions": [0.3, 0.3, 0.4], "gap_ms": 300, "rate": 0.7, "match": {"orderLinkId": "tg-"}},
+        {"kind": "partial", "fractions": [0.3, 0.3, 0.4], "gap_ms": 300, "rate": 0.7},
         {"kind": "latency", "where": "reply", "ms": 100, "jitter_ms": 600},
     )
     here.run(60)

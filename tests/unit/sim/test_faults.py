@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from libs.common.errors import UsageError
+from sim.account import AccountSpec
 from sim.app import switch_on
 from sim.chance import Chance
 from sim.faults import KINDS, MENU, read
@@ -197,3 +198,36 @@ def test_a_file_that_cannot_be_used_is_one_sentence(tmp_path: Path, text: str, t
         switch_on(Bench().exchange, file)
     with pytest.raises(UsageError, match="expected a readable file of faults"):
         switch_on(Bench().exchange, tmp_path / "absent")
+
+
+def test_a_stop_fills_in_steps_only_when_it_is_triggered() -> None:
+    bench = Bench()
+    load(bench, {"kind": "partial", "fractions": [0.2, 0.8], "gap_ms": 2_000})
+    bench.create("Buy", "0.010", stopLoss="59985")
+    bench.play(10)
+    (stop,) = bench.account.open_orders.values()
+    assert (bench.position(), stop.status, stop.lots, stop.cum_lots) == (10, "Untriggered", 10, 0)
+    bench.print(599_850, 500, -1)
+    bench.play()
+    assert (bench.position(), stop.status, stop.cum_lots) == (8, "PartiallyFilled", 2)
+    bench.play(5)
+    assert (bench.position(), stop.status) == (0, "Filled")
+
+
+def test_a_ban_of_http_leaves_the_stream_alone() -> None:
+    bench = Bench()
+    bench.exchange.watch(f"orderbook.50.{BTC}")
+    load(bench, {"kind": "ban"}, {"kind": "latency", "ms": 60_000}, {"kind": "refuse", "code": 10006})
+    assert bench.ask("GET", "/sim/stream", f"ask=resubscribe%3Aorderbook.50.{BTC}")["retCode"] == 0
+
+
+def test_bytes_do_not_hang_on_the_name_of_an_account() -> None:
+    def told(name: str) -> list[str]:
+        bench = Bench(specs=[AccountSpec(key=name)])
+        body = {"category": "linear", "symbol": BTC, "side": "Buy", "orderType": "Market", "qty": "0.001"}
+        bench.exchange.submit(WireRequest(method="POST", path="/v5/order/create", body=json.dumps(body), account=name))
+        bench.play()
+        return [frame.text for frame in bench.frames if frame.account]
+
+    assert told("one") == told("another")
+    assert len(told("one")) > 2
