@@ -11,6 +11,7 @@ import msgspec
 
 from cli.cores import core_of
 from cli.tapes import with_spot
+from libs.bybit.lockstep import as_call
 from libs.common import seal
 from libs.common.codec import FIELDS, entry_text, values
 from libs.common.decider import Request
@@ -23,6 +24,7 @@ from libs.common.stepper import Local
 from libs.common.streams import EXECUTION, MARKETDATA, RISK, SIGNAL
 from libs.common.values import SPOT, SPOT_SUFFIX
 from sim.account import AccountSpec
+from sim.app import switch_on
 from sim.config import SimConfig
 from sim.exchange import Exchange
 from sim.instants import FLAT_WITHIN, NS_PER_MS, end_of, instant_record, window_of
@@ -47,6 +49,7 @@ class Venue:
                 exchange.watch(topic)
 
     def send(self, service: str, request: Request) -> None:
+        request = as_call(request)
         path, _, query = request.target.partition("?")
         self.exchange.submit(
             WireRequest(
@@ -141,6 +144,7 @@ class Backtest:
         account = AccountSpec(usdt=sim.usdt)
         script = read_script(settings.path(sim.script) if sim.script else None, tape.start_at)
         self.exchange = Exchange(sim, tape, run.seed, [account], script=script)
+        switch_on(self.exchange, settings.path(sim.faults_file) if sim.faults_file else None, tape=True)
         market: Any = cores[0]
         spot = tuple(topic + SPOT_SUFFIX for topic in market.config.topics(SPOT))
         self.venue = Venue(self.exchange, account.name, market.config.topics() + spot)

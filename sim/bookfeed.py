@@ -59,6 +59,10 @@ class BookTopic:
         self._due, self._sent_at = at + PUSH_NS[self.depth], at
         return Frame(self.topic, "", text, at)
 
+    def renew(self) -> None:
+        """Somebody lost the thread: the next message is a snapshot, due at once, changed or not. Its u goes on."""
+        self._bids, self._seen, self._due = None, -1, 0
+
     def snapshot(self) -> str | None:
         """For somebody who joins late: the state as of the last message; None before there was one."""
         return self._text("snapshot", self._bids, self._asks, self._sent_at) if self._bids is not None else None

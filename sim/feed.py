@@ -93,6 +93,13 @@ class Feed:
             if kind == "tickers":
                 self._ticker = None
 
+    def renew(self, topic: str) -> bool:
+        """Begin a watched topic anew: its next message is a snapshot. False: nobody watches such a book."""
+        book = self._books.get(topic)
+        if book is not None:
+            book.renew()
+        return book is not None
+
     def publish(self, at: int, open_klines: bool) -> list[Frame]:
         """The frames of the window that ends at `at`; `open_klines`: unconfirmed candles too (realtime)."""
         market, ts = self.market, at // NS_PER_MS

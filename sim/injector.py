@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from libs.bybit.lockstep import STREAM_PATH
 from sim.chance import digest, identifier
 from sim.faults import (
     ANSWERS,
@@ -344,6 +345,8 @@ def answer_of(code: int, at: int) -> tuple[int, str, dict[str, str]]:
 
 def _concerns(fault: Fault, request: WireRequest) -> bool:
     """Is the fault for this kind of request at all?"""
+    if request.path == STREAM_PATH:  # part of a stream, whose messages have faults of their own
+        return False
     over_socket = bool(request.session_key)
     if isinstance(fault, Ban):
         return not over_socket

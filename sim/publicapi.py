@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from libs.common.values import SPOT
+from libs.bybit.lockstep import STREAM_PATH
+from libs.common.values import SPOT, SPOT_SUFFIX
 from sim import statsapi
-from sim.feed import SIDES, trade_prefix
+from sim.feed import SIDES, topic_symbol, trade_prefix
 from sim.instruments import amount_text
 from sim.klines import INTERVALS, MINUTE, Candle
 from sim.market import NS_PER_MS, Market
@@ -161,7 +162,22 @@ def system_status(venue: Venue, params: Params) -> dict[str, Any]:
     return {"list": [row for row in rows if all(value in (None, row[name]) for name, value in wanted.items())]}
 
 
+def stream(venue: Venue, params: Params) -> dict[str, Any]:
+    """`resubscribe:[spot:]<topic>` of a client that is served in instants: the window's frame of that book is a snapshot.
+
+    Whatever else is asked of a stream has no meaning there: nothing comes between the client and the exchange.
+    """
+    verb, _, asked = text(params, "ask").partition(":")
+    category, _, topic = asked.rpartition(":")
+    inner = topic + SPOT_SUFFIX if category == SPOT else topic
+    feed = venue.feeds.get(topic_symbol(inner) or "")
+    if verb != "resubscribe" or feed is None or not feed.renew(inner):
+        raise RefusalError(10001, f"params error: handler not found,topic:{verb}:{asked}")
+    return {}
+
+
 ROUTES = {
+    ("GET", STREAM_PATH): stream,
     ("GET", "/v5/market/time"): server_time,
     ("GET", "/v5/market/kline"): kline,
     ("GET", "/v5/market/mark-price-kline"): mark_kline,

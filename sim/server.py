@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 import uvicorn
 
+from libs.bybit.lockstep import STREAM_PATH
 from libs.common.errors import UsageError
 from libs.common.values import SPOT_SUFFIX
 from sim.control import NO_ROUTE, control
@@ -244,7 +245,7 @@ class SimServer:
             if not message.get("more_body"):
                 break
         method, path = scope["method"], scope["path"]
-        if path.startswith("/sim/"):
+        if path.startswith("/sim/") and not (self.lockstep and path == STREAM_PATH):
             await self._own(path, method, body, _address(scope), send)
             return
         address = _address(scope)

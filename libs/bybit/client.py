@@ -25,7 +25,7 @@ from libs.bybit.exchangeclock import ExchangeClock
 from libs.bybit.keyring import REFUSED_KEY_CODES, KeyRing
 from libs.bybit.limits import IP_SILENCE_MS
 from libs.bybit.lines import GOING_AWAY, MS, HttpLine, TradeLine, keep_up, lost, unsent, watch_pulse
-from libs.bybit.lockstep import MARKER_TOPIC, Assembler, Batch, marker_subscription
+from libs.bybit.lockstep import MARKER_TOPIC, Assembler, Batch, as_call, marker_subscription
 from libs.bybit.sign import Key
 from libs.bybit.stream import Arrival, Patience, Session
 from libs.common.clock import now_ns
@@ -141,10 +141,10 @@ class BybitDriver:
 
         A request with the method WS is about the stream: a topic anew (`resubscribe:<topic>`) or one more (`subscribe:<topic>`), whose
         reply is the venue's ack, or another connection (`reconnect`).
-        On a tape nothing is ever lost: there the simulator turns it down like any call it does not know.
+        On a tape it is a call like any other (lockstep.as_call): the simulator knows topics anew, and turns down the rest.
         """
         if self._lockstep:
-            work = self._repeat(request)
+            work = self._repeat(as_call(request))
         elif request.transport == "trade":
             work = self._trade_order(request)
         else:

@@ -7,15 +7,33 @@ not depend on the machine.
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import msgspec
 
 from libs.bybit import wire
+from libs.common.decider import Request
 from libs.common.outside import OutsideMessage
 from libs.common.values import SPOT
 
 MARKER_TOPIC = "sim.instant"
 SPOT_TOPIC = "sim.spot"
 """In front of a topic of the spot stream: on a tape both streams share a connection."""
+
+
+STREAM_PATH = "/sim/stream"
+"""Where a tape run asks something about the stream; the simulator answers in its own time, like every call."""
+
+
+def as_call(request: Request) -> Request:
+    """What is asked of the stream (method WS) as a call of the same number; every other request as it is.
+
+    Over a socket the answer would come between two instants, sooner or later by the machine.
+    """
+    if request.method != "WS":
+        return request
+    target = f"{STREAM_PATH}?{urlencode({'ask': request.target})}"
+    return msgspec.structs.replace(request, method="GET", target=target)
 
 
 def marker_subscription(client: str, cursor: int) -> str:

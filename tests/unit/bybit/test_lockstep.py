@@ -5,7 +5,8 @@ import itertools
 import msgspec
 import pytest
 
-from libs.bybit.lockstep import Assembler, Batch
+from libs.bybit.lockstep import Assembler, Batch, as_call
+from libs.common.decider import Request
 from libs.common.outside import OutsideMessage
 
 
@@ -69,3 +70,11 @@ def test_a_miscount_is_an_error() -> None:
     assembler = Assembler()
     with pytest.raises(ValueError, match="expected 1 frames"):
         assembler.marker(marker(1, 1, 0))
+
+
+def test_what_is_asked_of_the_stream_is_a_call_on_a_tape() -> None:
+    call = as_call(Request(7, "WS", "resubscribe:spot:orderbook.50.X", private=False))
+    assert (call.number, call.method, call.private) == (7, "GET", False)
+    assert call.target == "/sim/stream?ask=resubscribe%3Aspot%3Aorderbook.50.X"
+    other = Request(8, "GET", "/v5/market/time")
+    assert as_call(other) is other

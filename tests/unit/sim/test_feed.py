@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from urllib.parse import quote
+
+import pytest
 
 from sim.config import SimConfig
 from sim.exchange import Exchange
@@ -122,3 +125,41 @@ def test_hourly_bars_give_hourly_candles_only() -> None:
     klines.roll(240 * MINUTE)
     assert set(closed) == {"60", "120", "240"}
     assert closed.count("60") == 4
+
+
+@pytest.mark.parametrize(("stream", "suffix"), [("", ""), ("spot:", "-SPOT")])
+def test_a_book_that_is_asked_for_anew_comes_whole_and_goes_on_counting(stream: str, suffix: str) -> None:
+    bench = Bench(SimConfig(rate_factor=1000, spot=True), book=False)
+    topic = f"orderbook.50.{BTC}{suffix}"
+    bench.exchange.watch(topic)
+    told = []
+
+    def play(ask: str = "") -> None:
+        if ask:
+            query = f"ask={quote(ask)}"
+            bench.exchange.submit(bench.request("GET", "/sim/stream", query=query))
+        replies = bench.play()
+        assert [json.loads(reply.body)["retCode"] for reply in replies] == [0] * bool(ask)
+        told.extend(json.loads(frame.text) for frame in bench.frames)
+        bench.frames.clear()
+
+    for step in range(3):
+        bench.book(PRICE + 10 * step)
+        play()
+    play(f"resubscribe:{stream}orderbook.50.{BTC}")  # nothing changed, and it comes all the same
+    bench.book(PRICE)
+    play(f"resubscribe:{stream}orderbook.50.{BTC}")
+    bench.book(PRICE + 20)
+    play()
+    assert [frame["type"] for frame in told] == ["snapshot", "delta", "delta", "snapshot", "snapshot", "delta"]
+    assert [frame["data"]["u"] for frame in told] == [2, 3, 4, 5, 6, 7]
+    assert min(len(frame["data"]["b"]) for frame in told if frame["type"] == "snapshot") >= 5
+
+
+@pytest.mark.parametrize(
+    "ask", ["resubscribe:orderbook.200.BTCUSDT", "resubscribe:x", "reconnect", "subscribe:dcp", ""]
+)
+def test_what_a_tape_has_no_stream_for_is_refused(ask: str) -> None:
+    bench = Bench()
+    bench.exchange.watch(f"orderbook.50.{BTC}")
+    assert bench.ask("GET", "/sim/stream", f"ask={quote(ask)}")["retCode"] == 10001
