@@ -1,7 +1,8 @@
 """`python -m tests.scenarios.crashes`: real crashes as tapes, with and without the breakers, and what each book lost.
 
-Two books: the shipped strategies, and a `Holder` that is long and never gets out by itself. "Without" means that no loss limit,
-streak, velocity, spread, latency or feed limit can be reached; sizes stay limited. A halt is resumed after a day, as a person would.
+Two books, both at full Kelly: the shipped strategies, and a `Holder` that is long and never gets out by itself. "Without" means that
+no loss limit, streak, velocity, spread, latency or feed limit can be reached; sizes stay limited. "Halt" is the default: a breaker takes no
+new risk and leaves what is held to its stops; "halt, flatten" (`flatten_on_halt`) closes it. A halt is resumed after a day, as a person would.
 The recordings are not part of the project: TIDEGATE_MARKET_DATA names the directory that holds them, else `shared/data` beside the
 checkout is tried.
 """
@@ -35,6 +36,10 @@ OFF = {
     "feed_silence": "100000000", "fills_per_minute": "100000",
 }  # fmt: skip
 """Limits out of reach."""
+
+
+WITHOUT, HALT, FLATTEN = "without", "halt", "halt, flatten"
+BREAKERS = (WITHOUT, HALT, FLATTEN)
 
 
 class Crash(msgspec.Struct, frozen=True):
@@ -118,8 +123,8 @@ def cut(crash: Crash, folder: Path) -> list[str]:
     return tapes
 
 
-def play(crash: Crash, book: str, breakers: bool, seed: int = 7) -> Played:
-    """One backtest of a crash."""
+def play(crash: Crash, book: str, breakers: str, seed: int = 7) -> Played:
+    """One backtest of a crash; `breakers` is one of BREAKERS."""
     found = Played()
     _, begin, end, _ = (int(at.timestamp()) * NS for at in days(crash))
 
@@ -144,7 +149,7 @@ def play(crash: Crash, book: str, breakers: bool, seed: int = 7) -> Played:
     return found
 
 
-def settings(crash: Crash, book: str, breakers: bool) -> dict[str, Any]:
+def settings(crash: Crash, book: str, breakers: str) -> dict[str, Any]:
     symbols, strategies = list(crash.files), BOOKS[book]
     names = {"threshold", "trend", "mean_reversion"} | set(strategies)
     share = f"{1 / len(strategies):.2f}"
@@ -154,7 +159,7 @@ def settings(crash: Crash, book: str, breakers: bool) -> dict[str, Any]:
             "allocation": {name: share if name in strategies else "0" for name in names},
             "kelly_fraction": "1",
             "max_position_size": "100000",
-            **({} if breakers else OFF),
+            **(OFF if breakers == WITHOUT else {"flatten_on_halt": breakers == FLATTEN}),
         },
         "signal": {"strategies": {
             name: {**strategies[name], "symbols": symbols} if name in strategies else {"enabled": False} for name in names
@@ -172,18 +177,30 @@ def _mark(found: Played, at: int, equity: float, begin: int, end: int) -> None:
         found.day_low, found.day_end = min(found.day_low or equity, equity), equity
 
 
+def _line(crash: Crash, book: str, breakers: str, found: Played, without: Played) -> str:
+    tripped = ", ".join(f"{reason} {count}" for reason, count in sorted(found.halts.items())) or "-"
+    gain = found.crash - without.crash
+    verdict = (
+        "-"
+        if breakers == WITHOUT
+        else f"{gain:+,.2f} {'saved' if gain > 0 else 'cost' if gain < 0 else 'no difference'}"
+    )
+    figures = f"{found.crash:+,.2f} | {found.worst:+,.2f} | {found.end - found.start:+,.2f}"
+    return f"| {crash.name} | {book} | {breakers} | {figures} | {verdict} | {tripped} |"
+
+
 def main() -> int:
     if not all((DATA / name).is_file() for crash in CRASHES for name in crash.files.values()):
         print(f"skipped: expected the recordings of three crashes in {DATA}, were not all there", file=sys.stderr)
         return 0
-    print("| crash | book | with: crash, worst, tape | without: crash, worst, tape | breakers kept | tripped |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("| crash | book | breakers | in the crash | at its worst | whole tape | against without | tripped |")
+    print("| --- | --- | --- | ---: | ---: | ---: | ---: | --- |")
     for crash in CRASHES:
         for book in BOOKS:
-            on, off = play(crash, book, breakers=True), play(crash, book, breakers=False)
-            tripped = ", ".join(f"{reason} {count}" for reason, count in sorted(on.halts.items())) or "nothing"
-            figures = " | ".join(f"{p.crash:+,.2f}, {p.worst:+,.2f}, {p.end - p.start:+,.2f}" for p in (on, off))
-            print(f"| {crash.name} | {book} | {figures} | {on.crash - off.crash:+,.2f} | {tripped} |", flush=True)
+            without = play(crash, book, WITHOUT)
+            for breakers in BREAKERS:
+                found = without if breakers == WITHOUT else play(crash, book, breakers)
+                print(_line(crash, book, breakers, found, without), flush=True)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,12 @@ def test_banned_over_http_it_exits_over_the_trade_socket(tmp_path: Path) -> None
 def test_a_strangers_order_halts_the_book(tmp_path: Path) -> None:
     with Trading(tmp_path) as run:
         run.start_trading()
+        began_ms = time.time_ns() // 1_000_000
         run.post_faults({"kind": "foreign", "symbol": SYMBOL, "side": "Buy", "qty": "0.01", "price": "10000"})
         eventually(lambda: run.happened("account", "ForeignOrder"), 30)
         (halt,) = eventually(lambda: [h for h in run.happened("halt", "Halted") if h["reason"] != "BORN"], 30)
         assert halt["reason"] == "FOREIGN_ORDER"
+        print(f"a stranger's order to the halt {halt['entry'][0] - began_ms} ms")
 
 
 def test_what_a_silent_private_stream_hides_is_found(tmp_path: Path) -> None:
@@ -69,6 +72,8 @@ def test_what_a_silent_private_stream_hides_is_found(tmp_path: Path) -> None:
         eventually(lambda: run.happened("fill", "Fill"), 60)
         filled = sum(int(float(fill["qty"]) * 1000) for fill in run.happened("fill", "Fill"))
         assert filled == int(run.held() * 1000)
+        traded_ms = min(fill["exec_at"] for fill in run.happened("fill", "Fill")) // 1_000_000
+        print(f"a silent stream's fill to its booking {run.happened('fill', 'Fill')[0]['entry'][0] - traded_ms} ms")
 
 
 def _nothing_was_entered_after_the_halt(run: Trading) -> None:
