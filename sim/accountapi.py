@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 from libs.common.values import SPOT
@@ -46,13 +46,16 @@ def realtime(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
 def history(venue: Venue, account: Account, params: Params) -> dict[str, Any]:
     """Closed orders of the last 7 days (or the window asked for; an id needs none); those without a fill for 24 h."""
     first, last = _span(venue, params)
+    closed: Iterable[Order] = takewhile(lambda order: order.updated_at // NS_PER_MS >= first, reversed(account.closed))
     if params.get("orderId") or params.get("orderLinkId"):
         first = 0
+        named = account.find(text(params, "orderId"), text(params, "orderLinkId"))
+        closed = () if named is None or named.order_id in account.open_orders else (named,)
     day_ago = venue.now // NS_PER_MS - DAY_MS
     status = params.get("orderStatus")
     orders = (
         order
-        for order in account.closed
+        for order in closed
         if first <= order.created_at // NS_PER_MS <= last
         and (order.cum_lots or order.updated_at // NS_PER_MS >= day_ago)
         and (status is None or order.status == status)
@@ -90,11 +93,15 @@ def executions(venue: Venue, account: Account, params: Params) -> dict[str, Any]
     """Fills and funding, newest first."""
     first, last = _span(venue, params)
     order_id, link_id, kind = params.get("orderId"), params.get("orderLinkId"), params.get("execType")
+    named = account.find(text(params, "orderId"), text(params, "orderLinkId"))
+    since = named.created_at if named is not None else 0
 
     def found() -> Iterator[Any]:
         for fill in reversed(account.fills):
             at_ms = fill.at // NS_PER_MS
             if order_id or link_id:
+                if fill.at < since:
+                    return
                 if fill.order_id == order_id or (not order_id and fill.link_id == link_id):
                     yield fill
             elif at_ms < first:
@@ -182,8 +189,8 @@ def transaction_log(venue: Venue, account: Account, params: Params) -> dict[str,
     kind, currency, category = (params.get(name) for name in ("type", "currency", "category"))
     entries = (
         entry
-        for entry in reversed(account.log)
-        if first <= entry.at // NS_PER_MS <= last
+        for entry in takewhile(lambda entry: entry.at // NS_PER_MS >= first, reversed(account.log))
+        if entry.at // NS_PER_MS <= last
         and kind in (None, entry.kind)
         and currency in (None, entry.currency)
         and category in (None, entry_category(entry))
