@@ -13,6 +13,8 @@ from services.execution.state import KEEP_IDS, Round, State, forget
 
 MS = 1_000_000
 SIX_DAYS_MS = 6 * 86_400_000
+OVERLAP_MS = 60_000
+"""The log is read so far behind the last agreement: rows come late, clocks differ."""
 BY_EXECUTION = frozenset(
     {"TRADE", "SETTLEMENT", "DELIVERY", "LIQUIDATION", "ADL", "BLOCK_TRADE", "MOVE_POSITION", "FUTURE_SPREAD"}
 )
@@ -20,8 +22,9 @@ BY_EXECUTION = frozenset(
 
 
 def call(state: State, coin: str, cursor: str | None = "") -> rest.Call:
-    """The log since the opening balance, at most as far back as the venue tells it."""
-    return rest.transaction_log(max(state.cash.from_ms, state.now // MS - SIX_DAYS_MS), coin, cursor)
+    """The log since both sides last agreed: what moved before is in both wallets. At most as far back as the venue tells it."""
+    since = max(state.cash.from_ms, state.cash.agreed_ms - OVERLAP_MS, state.now // MS - SIX_DAYS_MS)
+    return rest.transaction_log(since, coin, cursor)
 
 
 def moves(state: State, current: Round, coin: str) -> Iterator[CashMoved]:

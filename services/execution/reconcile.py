@@ -233,6 +233,7 @@ def learn(state: State, config: ExecutionConfig, event: Event) -> None:
             our.heal_from_ms = _heal_from(state)
     elif isinstance(event, Reconciled):
         our.reported, our.confirmed, our.heal_from_ms = [], [], 0
+        state.cash.agreed_ms = state.now // MS
     elif isinstance(event, FlatConfirmed):
         # The liquidation ends when risk's ledger is flat as well: until ours is, go on confirming.
         our.flat_wanted = any(not spot.is_flat(state.ledger, state.coins, name) for name in state.ledger.positions)

@@ -88,6 +88,8 @@ class Cash(msgspec.Struct):
     wanted: bool = False
     from_ms: int = 0
     """The opening balance holds everything up to here."""
+    agreed_ms: int = 0
+    """When both sides' wallets were last the same."""
     ids: dict[str, int] = {}
     """Rows that are booked -> their time in ms."""
 

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from libs.common.events import CashMoved, Fill, Mismatch, Reconciled
+from services.execution import cash
+from services.execution.state import State
 from tests.unit.execution.desk import MS, Desk, Row, execution_row, intent, order_row
 
 
@@ -105,3 +107,12 @@ def test_an_execution_that_may_still_be_on_its_way_proves_nothing(desk: Desk) ->
     hold(desk, 1_500)
     assert desk.one(Fill).exec_id == "e1"
     assert desk.of(Mismatch) == []
+
+
+def test_the_log_is_read_from_the_last_agreement_on() -> None:
+    """Not from the beginning: a year of trades would be thousands of pages each time the wallets differ for a moment."""
+    state = State(now=10_000_000 * MS)
+    state.cash.from_ms = 1_000
+    assert "startTime=1000" in cash.call(state, "USDT").target
+    state.cash.agreed_ms = 9_000_000
+    assert f"startTime={9_000_000 - cash.OVERLAP_MS}" in cash.call(state, "USDT").target
