@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 import msgspec
 
@@ -15,7 +16,7 @@ from services.risk.config import RiskConfig
 from services.risk.draft import minimum_lots
 from services.risk.orders import link_id, reduce_open, rests
 from services.risk.sizing import floor_step
-from services.risk.state import NS_PER_MS, RiskState, Task, pair
+from services.risk.state import NS_PER_MS, NS_PER_S, RiskState, Task, pair
 
 
 def side_of(sign: int) -> Side:
@@ -189,6 +190,14 @@ def stops(state: RiskState, config: RiskConfig, record: Record, symbol: str) -> 
 
 
 # --- liquidation -----------------------------------------------------------------------------------------------------
+
+
+def next_slices(state: RiskState, config: RiskConfig, record: Record) -> Iterator[Event]:
+    """What follows a slice that has just ended, without waiting for the clock. Once as many went within a second as entries
+    may, the next instant or timer goes on: a venue that refuses every one of them is not flooded."""
+    rate = max(state.limits.order_rate, Decimal(1))
+    if kernel.recent(state.slices_at, state.now - NS_PER_S) < rate:
+        yield from slices(state, config, record)
 
 
 def slices(state: RiskState, config: RiskConfig, record: Record) -> Iterator[Event]:

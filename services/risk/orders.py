@@ -49,6 +49,8 @@ def on_intent(state: RiskState, event: OrderIntent) -> None:
         at=state.now,
         cancel_at=state.now + event.cancel_after_ms * NS_PER_MS if event.cancel_after_ms else 0,
     )
+    if event.purpose is Purpose.FLATTEN:
+        state.slices_at = [at for at in state.slices_at if at > state.now - NS_PER_S] + [state.now]
     if event.purpose is not Purpose.ENTRY:
         return
     key = pair(event.strategy, event.symbol)

@@ -66,6 +66,8 @@ def on_time(state: RiskState, config: RiskConfig, body: Event, record: Record) -
 
 
 def on_order_ended(state: RiskState, config: RiskConfig, body: Event, record: Record) -> Outputs:
+    if state.liquidating:
+        yield from exits.next_slices(state, config, record)
     if state.hedges:
         yield from hedges.watched(state, config, record)
     if state.pending:
@@ -84,6 +86,8 @@ def on_ledger(state: RiskState, config: RiskConfig, body: Any, record: Record) -
         yield from hedges.watched(state, config, record)
     if state.pending:
         yield from entries.pending_entries(state, config)
+    if state.liquidating:
+        yield from exits.next_slices(state, config, record)
     yield valuation.marked(state)
 
 

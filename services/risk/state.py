@@ -248,6 +248,8 @@ class RiskState(msgspec.Struct):
     repeats: dict[str, Repeat] = {}
     entries_at: list[int] = []
     """Entries approved in the last second."""
+    slices_at: list[int] = []
+    """Slices of a liquidation approved in the last second."""
     fills_at: dict[str, list[int]] = {}
     """First fills of orders in the last minute, by strategy."""
     drift: dict[str, Decimal] = {}

@@ -128,7 +128,7 @@ class Book:
 
     def _pack(self) -> bytes:
         state = self.core.state
-        for memory in (state.repeats, state.nonces, state.refusals, state.entries_at, state.fills_at):
+        for memory in (state.repeats, state.nonces, state.refusals, state.entries_at, state.slices_at, state.fills_at):
             memory.clear()
         state.steps = state.ledger.trips = state.ledger.trips_won = 0
         for task in state.tasks.values():

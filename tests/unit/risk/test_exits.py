@@ -207,18 +207,51 @@ def test_flatten_slices_until_the_exchange_says_flat() -> None:
     assert (first.purpose, first.strategy, first.qty) == (Purpose.FLATTEN, "risk", D("0.066"))
     assert of(desk.later(), OrderIntent) == []
     assert only(desk.signal("0"), OrderRefused).reason is Reason.MODE
-    desk.cancelled(first)
-    slices = []
-    for _ in range(3):
-        slices.append(only(desk.later(), OrderIntent))
+    slices = [only(desk.cancelled(first), OrderIntent)]
+    for index in range(3):
         assert of(desk.put(e.FlatConfirmed(checked_at=desk.now, wallet=D(0)), "account"), ModeChanged) == []
-        desk.fill(slices[-1])
+        made = of(desk.fill(slices[-1]), OrderIntent)
+        assert len(made) == (index < 2), "the next one follows the fill, until nothing is left"
+        slices += made
     assert slices[0].price < first.price, "an unfilled slice reaches further"
     assert slices[1].price == first.price, "a filled one does not"
     assert of(desk.later(), OrderIntent) == []
     ended = only(desk.put(e.FlatConfirmed(checked_at=desk.now, wallet=D(0)), "account"), ModeChanged)
     assert (ended.old, ended.new) == (Mode.LIQUIDATING, Mode.HALTED)
     assert of(desk.put(e.FlatConfirmed(checked_at=desk.now, wallet=D(0)), "account"), ModeChanged) == []
+
+
+def test_slices_that_end_at_once_are_bounded_by_the_order_rate() -> None:
+    """A venue that refuses every slice hears eight of them a second, then the next with the clock."""
+    desk = opened(config(auto_arm=True))
+    desk.hold()
+    made = of(halted(desk, flatten=True), OrderIntent)
+    sent = 0
+    while made:
+        (slice_,), sent = made, sent + 1
+        body = e.OrderRejected(order_link_id=slice_.order_link_id, symbol=slice_.symbol, reason="x")
+        made = of(desk.put(body, "order"), OrderIntent)
+    assert sent == desk.state.limits.order_rate == 8
+    slice_ = only(desk.later(), OrderIntent)
+    assert len(of(desk.cancelled(slice_), OrderIntent)) == 1, "a second later they follow each other again"
+
+
+def test_an_order_rate_of_none_stops_no_slice() -> None:
+    desk = opened(config(auto_arm=True, flatten_slice_usd=D(4000)))
+    desk.hold()
+    desk.put(e.LimitChanged(version=2, limits={"order_rate": D(0)}), "portfolio")
+    first = only(halted(desk, flatten=True), OrderIntent)
+    assert of(desk.fill(first), OrderIntent) == []
+    desk.now += SECOND
+    only(desk.tick("60000") + desk.later(), OrderIntent)
+
+
+def test_a_partly_filled_slice_is_waited_for() -> None:
+    desk = opened()
+    desk.hold()
+    first = only(halted(desk, flatten=True), OrderIntent)
+    assert of(desk.fill(first, D("0.1")), OrderIntent) == []
+    assert only(desk.cancelled(first, "0.1"), OrderIntent).qty == D("0.066")
 
 
 def test_flatten_on_halt_by_a_limit() -> None:
@@ -230,15 +263,29 @@ def test_flatten_on_halt_by_a_limit() -> None:
     only(desk.later(), OrderIntent)
 
 
+def test_a_loss_booked_by_a_fill_is_liquidated_at_once() -> None:
+    desk = opened(config(auto_arm=True, flatten_on_halt=True))
+    desk.hold()
+    made = desk.fill(only(desk.signal("0"), OrderIntent), D("0.1"), D("57000"))
+    assert only(made, ModeChanged).new is Mode.LIQUIDATING
+    assert of(made, OrderIntent) == [], "the exit under way takes the rest"
+    desk = opened(config(auto_arm=True, flatten_on_halt=True))
+    desk.hold()
+    body = e.FundingPaid(
+        symbol="BTCUSDT", exec_id="f", qty=D("0.166"), mark=D(60_000), rate=D("0.03"), fee=D(300), exec_at=desk.now
+    )
+    made = desk.put(body, "fill")
+    assert only(made, OrderIntent).purpose is Purpose.FLATTEN
+
+
 def test_stops_and_exits_under_way_wait_for_the_liquidation() -> None:
     desk = opened()
     desk.hold()
     exit_ = only(desk.signal("0"), OrderIntent)
     halted(desk, flatten=True)
-    desk.cancelled(exit_)
-    made = of(desk.later(), OrderIntent)
+    made = of(desk.cancelled(exit_), OrderIntent)
     assert [order.purpose for order in made] == [Purpose.FLATTEN]
-    assert of(desk.tick("59000"), OrderIntent) == []
+    assert of(desk.later() + desk.tick("59000"), OrderIntent) == []
 
 
 def test_flatten_of_a_flat_book_waits_for_the_exchange() -> None:
