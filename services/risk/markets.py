@@ -10,7 +10,8 @@ from services.risk import modes
 from services.risk.state import BOOK, NS_PER_MS, NS_PER_S, Market, RiskState, symbol_scope
 
 SPREADS_KEPT = 101
-SPREADS_LEAST = 20
+SPREADS_LEAST = 5
+"""Seconds until a spread's median counts. Before that the entry collar bounds what an unknown spread can cost."""
 VELOCITY_NS = 5 * NS_PER_S
 VELOCITY_LEAST = 60
 HOUR_WINDOWS = 720
@@ -18,6 +19,8 @@ HOUR_WINDOWS = 720
 E9 = 10**9
 HUGE = Decimal(10) ** 12
 NONE = Decimal(0)
+PRIOR_E18 = 2_000_000**2
+"""Variance of 5 s that is assumed until the hour is known by VELOCITY_LEAST windows: 0.2 %, so that ten of it, 2 %, breach."""
 STILL_E9 = 5_000_000
 """A move below 0.5 % in 5 s is never a velocity breach, however quiet the hour was."""
 
@@ -157,9 +160,12 @@ def _watch_velocity(state: RiskState, market: Market) -> None:
         market.velocity_at, market.velocity_units = state.now, market.mark_units
         return
     move_e9 = abs(market.mark_units - start) * E9 // start
-    sigmas = state.limits.velocity
-    if market.windows >= VELOCITY_LEAST and move_e9 >= STILL_E9 and _is_fast(move_e9, market.variance_e18, sigmas):
-        measured = _sigmas(move_e9, market.variance_e18)
+    sigmas, variance_e18 = state.limits.velocity, market.variance_e18
+    if market.windows < VELOCITY_LEAST:
+        elapsed = max(state.now - market.velocity_at, span)
+        variance_e18 = max(variance_e18, PRIOR_E18 * elapsed // VELOCITY_NS)
+    if move_e9 >= STILL_E9 and _is_fast(move_e9, variance_e18, sigmas):
+        measured = _sigmas(move_e9, variance_e18)
         modes.note(state, symbol_scope(market.symbol), Reason.VELOCITY, measured, sigmas)
     if state.now - market.velocity_at >= span:
         weight = min(market.windows + 1, HOUR_WINDOWS)

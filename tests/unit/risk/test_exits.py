@@ -255,7 +255,7 @@ def test_a_partly_filled_slice_is_waited_for() -> None:
 
 
 def test_flatten_on_halt_by_a_limit() -> None:
-    desk = opened(config(auto_arm=True, flatten_on_halt=True))
+    desk = opened(config(auto_arm=True, flatten_on_halt=True, velocity=D(100)))
     desk.hold()
     desk.state.stops.clear()
     made = desk.tick("58000")

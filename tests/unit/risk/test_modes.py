@@ -87,7 +87,7 @@ def test_pause_then_halt_is_named_by_the_halt() -> None:
     ],
 )
 def test_resume_rebases_equity_and_does_not_halt_again(reason: Reason, field: str) -> None:
-    wide = {"max_daily_loss": D(1), "max_weekly_loss": D(1), "max_drawdown": D(1)}
+    wide = {"max_daily_loss": D(1), "max_weekly_loss": D(1), "max_drawdown": D(1), "velocity": D(100)}
     desk = opened(config(auto_arm=True, **(wide | {reason.value: D("0.02")})))
     desk.hold()
     desk.state.stops.clear()
@@ -287,6 +287,51 @@ def test_every_transient_cause(cause: Any, scope: str, reason: Reason) -> None:
     desk = opened()
     changed = only(cause(desk), ModeChanged)
     assert (changed.scope, changed.new, changed.reason) == (scope, Mode.REDUCE_ONLY, reason)
+
+
+def test_velocity_is_watched_before_the_hour_is_known() -> None:
+    """Of a symbol just seen, 2 % in 5 s is too fast: a run that starts in a crash enters nothing."""
+    desk = opened()
+    assert of(desk.tick("61199"), ModeChanged) == []
+    changed = only(desk.tick("61200"), ModeChanged)
+    assert (changed.scope, changed.new, changed.reason) == ("symbol:BTCUSDT", Mode.REDUCE_ONLY, Reason.VELOCITY)
+    refused = only(desk.signal(), OrderRefused)
+    use = next(use for use in refused.limits if use.name is Reason.VELOCITY)
+    assert (use.measured, use.limit) == (D(10), D(10))
+
+
+def test_velocity_of_an_unknown_symbol_grows_with_the_root_of_the_time_that_a_move_took() -> None:
+    """Four windows between two prices (a tape of bars): twice the move is as fast."""
+    desk = opened()
+    desk.now += 20 * SECOND
+    assert of(desk.tick("62399"), ModeChanged) == []
+    desk = opened()
+    desk.now += 20 * SECOND
+    assert only(desk.tick("62400"), ModeChanged).reason is Reason.VELOCITY
+
+
+def test_a_quiet_start_makes_no_small_move_fast_and_a_wild_one_counts_as_it_is() -> None:
+    """Until there are sixty windows the wider of what is assumed and what was seen counts; then what was seen."""
+    for windows, variance, fast in (
+        (59, 1, False),
+        (60, 1, True),
+        (59, 4_000_000**2, False),
+        (60, 4_000_000**2, False),
+    ):
+        desk = opened()
+        market = desk.state.markets["BTCUSDT"]
+        market.windows, market.variance_e18 = windows, variance
+        price = "61199" if variance == 1 else "62399"
+        assert (of(desk.tick(price), ModeChanged) != []) is fast, (windows, variance)
+
+
+def test_a_spread_is_watched_after_five_seconds() -> None:
+    desk = opened()
+    for _ in range(4):
+        assert of(desk.tick("60000", width="4"), ModeChanged) == []
+        desk.now += SECOND
+        desk.tick("60000")
+    assert only(desk.tick("60000", width="4"), ModeChanged).reason is Reason.SPREAD
 
 
 def test_feed_that_stays_down_does_not_clear() -> None:
