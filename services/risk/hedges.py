@@ -142,7 +142,7 @@ def _judged(state: RiskState, config: RiskConfig, event: Signal, wanted: Wanted)
     own = entries.drafted(state, config, event, wanted, side, event.symbol)
     quantity = state.ledger.grids[event.symbol].quantity(wanted.lots)
     least = max(_least(state, hedge), _least(state, own))
-    least += -least % step
+    least += (step - least % step) % step
     for draft in (hedge, own):
         draft.lots = state.ledger.grids[draft.symbol].lots(quantity)
         draft.exposure = exposure(state, draft.symbol)
