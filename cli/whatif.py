@@ -45,7 +45,7 @@ KINDS: tuple[tuple[str, tuple[type[Event], ...]], ...] = (
     ("alerts", (e.AlertRaised, e.AlertCleared)),
 )
 _KIND_OF = {kind.__name__: name for name, kinds in KINDS for kind in kinds}
-_VOLATILE = frozenset(("limits", "limits_version", "epoch", "key_id", "seal", "halt_id", "order_id", "exec_id"))
+_VOLATILE = frozenset(("limits", "limits_version", "book", "epoch", "key_id", "seal", "halt_id", "order_id", "exec_id"))
 """Fields that repeat settings or name other events: they differ without anything being decided differently."""
 
 
