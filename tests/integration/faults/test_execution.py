@@ -102,7 +102,7 @@ class Desk(Rig):
             price=(last * ratio / TICK).to_integral_value() * TICK,
             time_in_force=TimeInForce.GTC if rests else TimeInForce.IOC, reduce_only=purpose is not Purpose.ENTRY,
             purpose=purpose,
-            expires_at=time.time_ns() + 2_000_000_000, limits_version=1, key_id="k",
+            expires_at=time.time_ns() + 2_000_000_000, limits_version=1, key_id="k", book=BOOK,
         )  # fmt: skip
         self.say(seal.sign(self._private, intent), link)
         # Approvals live two seconds, so they must not wait for the account's rate limit.
