@@ -40,4 +40,13 @@ EQUIVALENT: dict[str, str] = {
     "services.risk.hedges._is_stopped#145.0 True negated": "two lists of two",
     "services.risk.entries.pending_entries#97.0 1 -> 2": "the horizon of words that were checked is read by nobody",
     "services.risk.entries.leave#127.0 1 -> 2": "the horizon of words that were checked is read by nobody",
+    "services.risk.entries.leave#178.0 1 -> 2": "what leaves is no bet: only the sign of its Kelly size counts",
+    "services.risk.entries._leave#282.0 1 -> 2": "what leaves is no bet: only the sign of its Kelly size counts",
+    "services.risk.commands.decided#21.0 body 0 removed: return": "the last case: nothing follows it",
+    "services.risk.draft.exposure#138.0 Gt -> GtE": SIGN,
+    "services.risk.entries.sized#80.0 1 -> 2": "a drift factor counts as 1 at most",
+    "services.risk.exits.transfers#94.0 Gt -> GtE": "who holds nothing has nobody on the other side",
+    "services.risk.exits.transfers#163.0 Mult -> FloorDiv": "a quotient of opposite signs is below 0 too",
+    "services.risk.exits.transfers#117.0 Lt -> LtE": "an empty stake comes last and ends the hand-over",
+    "services.risk.exits.transfers#165.0 0 -> 1": "an empty stake comes last and ends the hand-over",
 }

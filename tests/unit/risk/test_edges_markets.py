@@ -10,10 +10,11 @@ import pytest
 from libs.common import events as e
 from libs.common.events import ModeChanged, Reason
 from services.risk import markets
+from services.risk.state import Market
 from tests.unit.risk.desk import SECOND, D, Desk, config, of, only, opened
 
 
-def market(desk: Desk) -> markets.Market:
+def market(desk: Desk) -> Market:
     return desk.state.markets["BTCUSDT"]
 
 

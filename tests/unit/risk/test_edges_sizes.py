@@ -153,6 +153,18 @@ def test_each_slice_clears_its_way() -> None:
     only(made, OrderIntent)
 
 
+def test_a_liquidation_begins_with_what_is_worth_most() -> None:
+    """ETHUSDT was entered first and is more lots; BTCUSDT is worth more."""
+    desk = opened()
+    desk.instrument("ETHUSDT", "0.001")
+    desk.tick("3000", "ETHUSDT")
+    for symbol, price, quantity in (("ETHUSDT", 3000, "0.5"), ("BTCUSDT", 60_000, "0.1")):
+        entry = only(desk.signal("1", symbol=symbol, stop_distance=D(price) / 100), OrderIntent)
+        desk.fill(entry, D(quantity), D(price))
+        desk.cancelled(entry, quantity)
+    assert [slice_.symbol for slice_ in of(halted(desk, flatten=True), OrderIntent)] == ["BTCUSDT", "ETHUSDT"]
+
+
 def test_a_venue_that_takes_one_lot_at_a_time_gets_one() -> None:
     desk = opened()
     desk.hold()
