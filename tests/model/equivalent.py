@@ -22,7 +22,6 @@ EQUIVALENT: dict[str, str] = {
     "services.risk.exits.stops#99.0 Gt -> GtE": "a stake of no lots was passed over before",
     "services.risk.exits.stops#101.0 1 -> 2": SIGN,
     "services.risk.exits.slices#72.0 Gt -> GtE": "a position of no lots is passed over next",
-    "services.risk.exits.slices#74.0 1 -> 2": SIGN,
     "services.risk.entries._leave#40.0 1 -> 2": SIGN,
     "services.risk.entries._leave#38.0 Gt -> GtE": "who leaves holds something",
     "services.risk.halts.cancels#4.1 body 1 removed: return": "a scope of book or symbol names no strategy, so nothing follows",
