@@ -312,7 +312,7 @@ def entry_row(entry: Entry, markets: Mapping[str, Market]) -> Row:
         market.instrument.plain_qty(entry.lots), market.instrument.plain_price(entry.ticks))  # fmt: skip
     return {
         "transSubType": "",
-        "id": f"{entry.account}_{name or entry.currency}_{entry.number}",
+        "id": f"{entry.number}_{name or entry.currency}",  # no account: its name is made anew by each run
         "symbol": name,
         "side": SIDES[entry.side],
         "funding": amount_text(entry.funding) if entry.kind == "SETTLEMENT" else "",

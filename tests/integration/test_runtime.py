@@ -89,6 +89,7 @@ async def test_a_server_without_memory_takes_nothing_and_goes_on_when_it_has_som
             full = await contents(bus.url)
             assert await contents(bus.url) == full, "nothing is written while there is no room"
             await wire.call("CONFIG", "SET", "maxmemory", "0")
+            until = time.monotonic() + 60
             while len((await contents(bus.url))["{main}:order"]) < len(full["{main}:order"]) + 60:
                 assert time.monotonic() < until, "expected orders again once there is room"
                 await asyncio.sleep(0.02)

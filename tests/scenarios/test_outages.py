@@ -104,7 +104,7 @@ def test_13_doubled_and_reordered_messages_move_nothing_twice(world: Make) -> No
         {"kind": "latency", "where": "reply", "ms": 100, "jitter_ms": 600},
     )
     here.run(60)
-    assert len(here.of(Fill)) >= 6
+    assert len(here.of(Fill)) >= 4
     settled(here)
 
 
