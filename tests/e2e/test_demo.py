@@ -159,7 +159,7 @@ def test_no_process_survives_a_demo_that_was_killed(tmp_path: Path):
 def test_ctrl_c_ends_everything_and_says_so(tmp_path: Path):
     with running(tmp_path, "demo", "--speed", "1") as (process, pids):
         os.kill(process.pid, signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=100)
         assert process.returncode == 130, output
         assert output.rstrip().endswith("tidegate: interrupted")
         assert "Traceback" not in output
