@@ -18,7 +18,7 @@ from services.risk.draft import PPM, Draft, exposure, minimum_lots, ratio
 from services.risk.modes import SEVERITY, effective_mode
 from services.risk.orders import rests
 from services.risk.state import BOOK, MINUTE_NS, NS_PER_S, RiskState, pair, strategy_scope, symbol_scope
-from services.risk.verdict import ZERO, Use, Verdict, calm, counted, exceeded, flag, guarded, reached, units_of
+from services.risk.verdict import ONE, ZERO, Use, Verdict, calm, counted, exceeded, flag, guarded, reached, units_of
 
 
 def assess(state: RiskState, draft: Draft) -> Verdict:
@@ -44,8 +44,14 @@ def most(state: RiskState, draft: Draft) -> int:
 
 def judge(state: RiskState, draft: Draft) -> Verdict:
     """Every limit in its fixed order, at the draft's present size."""
-    judged = [limit(state, draft) for limit in ENTRY]
-    return Verdict(draft.lots, tuple(j.use for j in judged), next((j for j in judged if j.breached), None))
+    uses: list[LimitUse] = []
+    binding = None
+    for limit in ENTRY:
+        judged = limit(state, draft)
+        uses.append(judged.use)
+        if binding is None and judged.breached:
+            binding = judged
+    return Verdict(draft.lots, tuple(uses), binding)
 
 
 # --- entry limits: permission ----------------------------------------------------------------------------------------
@@ -212,8 +218,7 @@ def max_leverage(state: RiskState, draft: Draft) -> Use:
     """Gross exposure after the order over capital; no capital allows none."""
     gross, capital = draft.exposure.gross_others_units + _worst_after(draft), state.capital_units()
     limit = state.limits.max_leverage
-    measured = ratio(gross, capital, Decimal(1))
-    return Use(LimitUse(Reason.MAX_LEVERAGE, measured, limit), gross > _leverage_units(state))
+    return Use(LimitUse(Reason.MAX_LEVERAGE, ratio(gross, capital, ONE), limit), gross > int(limit * capital))
 
 
 def below_minimum(state: RiskState, draft: Draft) -> Use:
@@ -250,7 +255,7 @@ def _cap_order(state: RiskState, draft: Draft) -> int:
 
 def gross_units(state: RiskState) -> int:
     """The most that the whole book may be worth, by either of the gross limits."""
-    return min(units_of(state.limits.max_gross_usd), _leverage_units(state))
+    return min(units_of(state.limits.max_gross_usd), int(state.limits.max_leverage * state.capital_units()))
 
 
 def _cap_gross(state: RiskState, draft: Draft) -> int:
@@ -278,10 +283,6 @@ def _position_lots(state: RiskState, draft: Draft) -> int:
 def _lots(grid: Grid, quantity: Decimal) -> int:
     """A limit in lots, remembered."""
     return grid.lots(quantity)
-
-
-def _leverage_units(state: RiskState) -> int:
-    return int(state.limits.max_leverage * state.capital_units())
 
 
 def _used(draft: Draft) -> int:
