@@ -127,7 +127,11 @@ class Vitals(msgspec.Struct):
     clock_offset_ms: int = 0
     beat: int = -1
     silent: bool = False
-    """As the last heartbeat told it."""
+    """As the last heartbeat told it; so are `told_at` (ns) and `told_offset_ms`."""
+    told_at: int = 0
+    told_offset_ms: int = 0
+    untold_errors: bool = False
+    """Calls have failed since."""
 
 
 class State(msgspec.Struct):

@@ -12,6 +12,10 @@ NS = 1_000_000_000
 MS = 1_000_000
 SPAN_S = 60
 ACKS = 20
+LEAST_S = 1
+"""Between two heartbeats, whatever there is to tell."""
+CLOCK_NEWS_MS = 100
+"""A clock that moved so far since it was told is told at once."""
 
 
 def count(vitals: Vitals, now: int, *, error: bool) -> None:
@@ -22,6 +26,7 @@ def count(vitals: Vitals, now: int, *, error: bool) -> None:
     row = vitals.window[-1]
     row[1] += 1
     row[2] += error
+    vitals.untold_errors |= error
     while vitals.window[0][0] <= second - SPAN_S:
         vitals.window.pop(0)
 
@@ -46,9 +51,17 @@ def ack_p95_ms(vitals: Vitals) -> int:
 
 
 def due(state: State, every_ms: int, *, timed: bool) -> bool:
-    """At every interval, and at once when HTTP falls silent or speaks again: risk must know."""
-    silence_changed = (state.calls.budgets.silent_ms(state.now) > 0) != state.vitals.silent
-    return silence_changed or (timed and state.now // (every_ms * MS) != state.vitals.beat)
+    """At every interval. At once when HTTP falls silent or speaks again, and within a second when calls failed or the clock
+    moved: risk must not wait a minute to know."""
+    vitals = state.vitals
+    if (state.calls.budgets.silent_ms(state.now) > 0) != vitals.silent:
+        return True
+    if not timed:
+        return False
+    moved_ms = abs(vitals.clock_offset_ms - vitals.told_offset_ms)
+    has_news = vitals.untold_errors or moved_ms >= CLOCK_NEWS_MS
+    is_news_due = has_news and state.now - vitals.told_at >= LEAST_S * NS
+    return is_news_due or state.now // (every_ms * MS) != vitals.beat
 
 
 def heartbeat(state: State, config: ExecutionConfig) -> Heartbeat:
@@ -68,4 +81,6 @@ def heartbeat(state: State, config: ExecutionConfig) -> Heartbeat:
 
 def told(state: State, body: Heartbeat, at: int, every_ms: int) -> None:
     """A heartbeat of ours is in the log."""
-    state.vitals.beat, state.vitals.silent = at // (every_ms * MS), body.http_silent_ms > 0
+    vitals = state.vitals
+    vitals.beat, vitals.silent = at // (every_ms * MS), body.http_silent_ms > 0
+    vitals.told_at, vitals.told_offset_ms, vitals.untold_errors = at, body.clock_offset_ms, False
