@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 from libs.common.events import (
+    Event,
+    FeedDown,
     Fill,
+    ForeignOrder,
     Halted,
+    Mismatch,
     Mode,
     ModeChanged,
     OrderCancelled,
@@ -16,13 +22,20 @@ from libs.common.events import (
     OrderResolved,
     OrderSubmitted,
     Purpose,
+    Reason,
     Reconciled,
     Resumed,
     Signal,
 )
-from tests.scenarios.world import EXECUTION, World
+from tests.model.trace import STREAMS, Checker
+from tests.scenarios.world import EXECUTION, SEAL_PUBLIC, S, World
 
 SETTLE_S = 120
+ALERT_S = 5
+REPLAY_EVERY = 5
+"""Seeds of which the log is played again through fresh cores: that takes as long as the scenario."""
+OUTCOME_S = 30
+"""An approval without an end is announced after this."""
 FINAL = ("filled", "cancelled", "rejected", "dead")
 
 
@@ -46,7 +59,11 @@ def sound(world: World) -> None:
     decided_once(world)
     ended_once(world)
     booked_once(world)
+    theorems_hold(world)
+    people_were_told(world)
     assert world.naked_s <= 2, "a position stood without its stop"
+    if world.seed % REPLAY_EVERY == 1:
+        assert not next(world.replayed(), ""), "T7: the log gives something else when it is played again"
 
 
 def open_orders(world: World) -> list[str]:
@@ -99,6 +116,43 @@ def decided_once(world: World) -> None:
     signals = [record.seq for record in world.records(Signal)]
     assert set(decisions) <= set(signals)
     assert all(refusal.reason for refusal in world.of(OrderRefused))
+
+
+def theorems_hold(world: World) -> None:
+    """T1 to T6 and T8 by the checker that shares no code with the services, over the log in the order of its entries."""
+    checker = Checker(SEAL_PUBLIC)
+    ours = (record for record in world.log if record.stream in STREAMS)
+    found = checker.check(sorted(ours, key=lambda record: (record.entry, STREAMS.index(record.stream))))
+    broken = [fault for fault in found.broken if "approvals without an end" not in fault]
+    assert not broken
+    approved_at = {record.body.order_link_id: record.at for record in world.records(OrderIntent)}  # type: ignore[attr-defined]
+    for link, approval in checker.approvals.items():
+        ended = approval.cum is not None or approval.filled >= approval.intent.qty
+        is_old = world.at - approved_at[link] > OUTCOME_S * S
+        assert ended or not is_old or "orders_overdue" in world.alerts(), f"T8: {link} has neither an end nor an alarm"
+
+
+ALERTS: dict[type[Event], Callable[[Any], tuple[str, ...]]] = {
+    Halted: lambda body: (f"halt:{body.scope}",),
+    ModeChanged: lambda body: (f"reduce_only:{body.scope}", f"halt:{body.scope}"),
+    Mismatch: lambda body: ("mismatch",),
+    ForeignOrder: lambda body: ("foreign_order",),
+    FeedDown: lambda body: (f"feed:{body.symbol}",),
+}
+"""What people are told of it: one of these alerts stands."""
+
+
+def people_were_told(world: World) -> None:
+    """Whatever went wrong stood in an alert within five seconds."""
+    for record in world.log:
+        names = ALERTS.get(type(record.body))
+        quiet = isinstance(record.body, ModeChanged) and record.body.new is not Mode.REDUCE_ONLY
+        born = isinstance(record.body, Halted) and record.body.reason is Reason.BORN
+        if names is not None and not quiet and not born and world.at - record.at > ALERT_S * S:
+            wanted = names(record.body)
+            assert any(world.stood(name, record.at, record.at + ALERT_S * S) for name in wanted), (
+                f"expected an alert {wanted} within {ALERT_S} s of {record.body}"
+            )
 
 
 def ended_once(world: World) -> None:

@@ -22,8 +22,7 @@ from libs.bybit.rest import SENT_AT_HEADER
 from libs.common import seal
 from libs.common.decider import Core
 from libs.common.errors import UsageError
-from libs.common.events import Command, Event, OrderIntent, VenueMessage
-from libs.common.mesh import Mesh
+from libs.common.events import AlertCleared, AlertRaised, Command, Event, OrderIntent, VenueMessage
 from libs.common.record import Record
 from libs.common.settings import Settings, load
 from libs.common.stepper import Local, Stepper
@@ -40,6 +39,7 @@ from sim.exchange import Exchange
 from sim.faults import read
 from sim.instants import instant_record
 from sim.tape import open_tape
+from tests.scenarios.journal import Journalled, Replay
 
 NS_PER_MS, S = 1_000_000, 1_000_000_000
 WINDOW_MS = 500
@@ -53,6 +53,12 @@ CORES: dict[str, Any] = {
     MONITOR: MonitorCore,
 }
 FILE = Path(__file__).parent / "tidegate.toml"
+
+
+def sealed(intent: OrderIntent, epoch: int) -> Event:
+    """What risk's shell adds to an approval."""
+    shell = {"book": "main", "epoch": epoch, "key_id": "scenario"}
+    return seal.sign(SEAL_KEY, msgspec.structs.replace(intent, **shell))
 
 
 @lru_cache(maxsize=32)
@@ -87,8 +93,8 @@ class World:
         topics: Any = cores[0]
         self.venue = Venue(self.exchange, spec.name, topics.config.topics())
         self.epoch = {RISK: 1}
-        self._finish = {RISK: self._sealed}
-        self.mesh = Mesh(cores, self._send, gate_changes, self._finish, self._sink)
+        self._finish = {RISK: self._finish_risk}
+        self.mesh = Journalled(cores, self._send, gate_changes, self._finish, self._sink)
         self.log: list[Record] = []
         self.number = self._commands = 0
         self.at = self.began_at = played.start_at
@@ -125,11 +131,8 @@ class World:
             return SignalCore(section, {})
         return CORES[service](section)
 
-    def _sealed(self, event: Event) -> Event:
-        if not isinstance(event, OrderIntent):
-            return event
-        shell = {"book": "main", "epoch": self.epoch[RISK], "key_id": "scenario"}
-        return seal.sign(SEAL_KEY, msgspec.structs.replace(event, **shell))
+    def _finish_risk(self, event: Event) -> Event:
+        return sealed(event, self.epoch[RISK]) if isinstance(event, OrderIntent) else event
 
     def _send(self, service: str, request: Any) -> None:
         self.requests.append((self.at, request.target.partition("?")[0]))
@@ -261,6 +264,26 @@ class World:
     def open_lots(self) -> int:
         """Lots held at the exchange, all symbols."""
         return sum(abs(position.lots) for position in self.account.positions.values())
+
+    def replayed(self) -> Iterator[str]:
+        """What comes out differently when fresh cores take the log again, down to the state they end in."""
+        for service, node in self.mesh.nodes.items():
+            replay = Replay(self.mesh, self.log, self._make(service), sealed)
+            yield from replay.differences()
+            if replay.stepper.core.snapshot() != node.stepper.core.snapshot():
+                yield f"{service} ended in another state"
+
+    def stood(self, alert: str, since: int, until: int) -> bool:
+        """Whether an alert stood at any time between two instants (ns)."""
+        stands = False
+        for record in self.log:
+            if record.at > until:
+                break
+            if isinstance(record.body, AlertRaised | AlertCleared) and record.body.name == alert:
+                if record.at >= since and (stands or isinstance(record.body, AlertRaised)):
+                    return True
+                stands = isinstance(record.body, AlertRaised)
+        return stands
 
     def alerts(self) -> set[str]:
         return set(self.core(MONITOR).state.alerts)
