@@ -36,6 +36,8 @@ from sim.wiretypes import Frame, WireReply, WireRequest
 KEPT = ("signal", "order-intent", "order", "fill", "account", "halt", "portfolio", "command", "model", "instrument")
 """Streams that a backtest keeps; market data and the exchange's frames can be made again from tape and seed."""
 SEGMENT_ROWS = 5_000
+PLACE = "backtest"
+"""What the scripted operator's seals name, whatever venue the settings were written for."""
 
 
 class Venue:
@@ -136,7 +138,11 @@ class Backtest:
         own: dict[str, dict[str, Any]] = {
             MARKETDATA: {"marketdata.symbols": symbols},
             SIGNAL: {},
-            RISK: {"risk.operator_keys": {run.operator: operator_public}, "risk.stage": "backtest"},
+            RISK: {
+                "risk.operator_keys": {run.operator: operator_public},
+                "risk.stage": "backtest",
+                "risk.place": PLACE,
+            },
             EXECUTION: {"execution.seal_keys": {"backtest": public}, "execution.symbols": symbols},
         }
         cores = [core_of(service, config, {**keys, **_of_section(service, changes)}) for service, keys in own.items()]
@@ -159,7 +165,7 @@ class Backtest:
         from services.risk.modes import gate_changes
 
         self.mesh = Mesh(cores, self.venue.send, gate_changes, {RISK: sealed}, self._sink)
-        self.script = Script(run.operator, operator_private, run.resume_after_ms * NS_PER_MS)
+        self.script = Script(run.operator, operator_private, run.resume_after_ms * NS_PER_MS, PLACE)
         self.events = self.number = self._commands = 0
         self.at = tape.start_at
         self._window_ms = window_of(tape, run.instant_ms)

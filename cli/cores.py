@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from libs.bybit.hosts import place_of
 from libs.common.decider import Core
 from libs.common.settings import load
 from libs.common.streams import EXECUTION, MARKETDATA, MONITOR, RISK, SIGNAL
@@ -20,6 +21,8 @@ def core_of(service: str, config: Path, overrides: Mapping[str, Any] | None = No
     section: Any = settings.section(service, kind)
     if service == EXECUTION:
         section = msgspec.structs.replace(section, book=settings.bus.book)
+    if service in (RISK, SIGNAL) and f"{service}.place" not in (overrides or {}):
+        section = msgspec.structs.replace(section, place=place_of(settings.venue.rest_url, settings.bus.book))
     if service == SIGNAL:
         return _signal(section, settings.path(section.models_dir))
     core: Core = _core_kinds()[service](section)

@@ -19,6 +19,7 @@ from cli.context import Context, say
 from cli.rundir import config_of
 from cli.signing import read_key
 from cli.words import words
+from libs.bybit.hosts import place_of
 from libs.common.errors import TidegateError, UnreachableError, UsageError
 from libs.common.events import EVENTS, Command, CommandRefused, FlatConfirmed
 from libs.common.record import Record
@@ -62,6 +63,7 @@ class Desk:
         self.private = _private_key(self.settings, key)
         signer = self.settings.run.operator if self.private else getpass.getuser()
         self.operator = operator or signer
+        self.place = place_of(self.settings.venue.rest_url, self.settings.bus.book)
         self._bus: LiveBus | None = None
 
     @property
@@ -89,7 +91,8 @@ class Desk:
 
     def common(self, ttl_ns: int = TTL_NS, now: int | None = None) -> dict[str, Any]:
         nonce, at = f"cli-{secrets.token_hex(8)}", self.now() if now is None else now
-        return {"operator": self.operator, "nonce": nonce, "expires_at": at + ttl_ns, "key_id": self.operator}
+        who = {"operator": self.operator, "key_id": self.operator, "place": self.place}
+        return {**who, "nonce": nonce, "expires_at": at + ttl_ns}
 
     def _now_anywhere(self) -> int:
         """`now`, on a machine that does not reach the bus too."""
@@ -201,6 +204,13 @@ def _refusal(reason: str) -> str:
             "risk refused the command: NO_EVIDENCE; a stage with real money needs the evidence of the stage before, "
             "and this version does not compute it yet"
         )
+    if reason == "REAL_MONEY":
+        return "risk refused the command: REAL_MONEY; a book with real money goes down to staged at most, or is halted"
+    if reason == "OTHER_BOOK":
+        return (
+            "risk refused the command: OTHER_BOOK; it was sealed for another venue or book: "
+            "seal it under this book's settings (venue.rest_url, bus.book)"
+        )
     return f"risk refused the command: {reason}; see tidegate status"
 
 
@@ -220,6 +230,10 @@ def _same(path: Path, own: Command) -> Command:
     if not isinstance(found, Command) or not found.seal or _subject(found) != _subject(own):
         raise UsageError(
             f"expected {path} to seal {_subject(own)}, was {_subject(found)}; have the same command sealed"
+        )
+    if found.place != own.place:
+        raise UsageError(
+            f"expected {path} to be sealed for {own.place}, was {found.place or 'no place'}; have it sealed under the settings of this book"
         )
     return found
 

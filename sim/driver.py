@@ -17,6 +17,7 @@ from collections.abc import Callable
 import msgspec
 import uvloop
 
+from libs.bybit.hosts import place_of
 from libs.common import logs
 from libs.common.errors import SettingsError, TidegateError
 from libs.common.settings import Settings, service_settings
@@ -118,7 +119,8 @@ def script_of(settings: Settings) -> Script:
     if not run.operator_key_file:
         raise SettingsError("expected run.operator_key_file to name the operator's private key, was empty; set it")
     key = settings.path(run.operator_key_file).read_text().strip()
-    return Script(run.operator, key, run.resume_after_ms * NS_PER_MS)
+    place = place_of(settings.venue.rest_url, settings.bus.book)
+    return Script(run.operator, key, run.resume_after_ms * NS_PER_MS, place)
 
 
 async def _main(settings: Settings, config: SimConfig) -> Flat:

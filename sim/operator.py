@@ -23,8 +23,8 @@ READS = ("halt", "account")
 class Script:
     """What the operator does, given what it saw. `resume_after_ns` 0: halts are left to somebody else."""
 
-    def __init__(self, name: str, private_key: str, resume_after_ns: int) -> None:
-        self.name, self.private_key, self.resume_after_ns = name, private_key, resume_after_ns
+    def __init__(self, name: str, private_key: str, resume_after_ns: int, place: str = "") -> None:
+        self.name, self.private_key, self.resume_after_ns, self.place = name, private_key, resume_after_ns, place
         self.flat_at: int | None = None
         """When the exchange was confirmed flat after our request."""
         self._halts: dict[str, int] = {}
@@ -59,7 +59,8 @@ class Script:
     def _common(self, at: int) -> dict[str, Any]:
         self._sent += 1
         nonce = f"{self.name}-{at}-{self._sent}"
-        return {"operator": self.name, "nonce": nonce, "expires_at": at + COMMAND_TTL_NS, "key_id": self.name}
+        who = {"operator": self.name, "key_id": self.name, "place": self.place}
+        return {**who, "nonce": nonce, "expires_at": at + COMMAND_TTL_NS}
 
 
 class Operator:

@@ -95,6 +95,11 @@ STAGES: dict[str, frozenset[VenueClass]] = {
 """The classes of venue that a stage may trade at: play money until it is staged, real money from then on."""
 
 
+def place_of(rest_url: str, book: str) -> str:
+    """A book's name among all of a desk's, which its operators' seals carry: `live:main`, `sim:main`."""
+    return f"{_class_of(_places(rest_url, stream=False))}:{book}"
+
+
 def binding(stage: str, region: str, rest_url: str, ws_url: str) -> VenueClass:
     """The class of the venue that these addresses name. Any host that is not Bybit's counts as the simulator, and has to prove it.
 

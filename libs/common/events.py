@@ -694,6 +694,8 @@ class Command(Event, frozen=True, kw_only=True, omit_defaults=True):
     seal: str = ""
     reason: str = ""
     """Why, in the operator's words; kept for the audit."""
+    place: str = ""
+    """The book it is for among all of a desk's, `live:main` (class of venue, book): in another its seal counts for nothing."""
 
 
 class HaltRequested(Command, frozen=True, kw_only=True):

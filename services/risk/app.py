@@ -8,14 +8,15 @@ from pathlib import Path
 
 import msgspec
 
+from libs.bybit.hosts import VenueClass, place_of
 from libs.common import seal
 from libs.common.bus import Log
 from libs.common.errors import SettingsError
 from libs.common.events import AmendIntent, Event, OrderIntent
 from libs.common.service import run
-from libs.common.settings import service_settings
+from libs.common.settings import Settings, service_settings
 from libs.common.stepper import Finish
-from services.risk.config import RiskConfig
+from services.risk.config import LIVE_STAGES, RiskConfig
 from services.risk.core import RiskCore
 from services.risk.modes import gate_changes
 
@@ -52,8 +53,26 @@ def sealer(private_key: str, key_id: str) -> Callable[[Log], Finish]:
     return for_log
 
 
+def placed(settings: Settings, config: RiskConfig) -> RiskConfig:
+    """The configuration with the place that the venue's address and the book give. Raises SettingsError where they do not fit."""
+    place = place_of(settings.venue.rest_url, settings.bus.book)
+    found = msgspec.structs.replace(config, place=place)
+    if not found.is_for(config.stage):
+        raise SettingsError(
+            f"risk.stage: expected {', '.join(LIVE_STAGES)} at {settings.venue.rest_url}, was {config.stage!r}; "
+            "real money begins with staged"
+        )
+    if config.auto_arm and not place.startswith(f"{VenueClass.SIM}:"):
+        raise SettingsError(
+            f"risk.auto_arm: expected false at {settings.venue.rest_url}, was true; "
+            "a fresh book arms itself on the simulator only, elsewhere operators resume it"
+        )
+    return found
+
+
 def main() -> None:
     settings, config = service_settings("risk", RiskConfig)
+    config = placed(settings, config)
     if not settings.run.seal_key_file:
         raise SettingsError("expected run.seal_key_file to name risk's private seal key, was empty; set it")
     key = read_seal_key(settings.path(settings.run.seal_key_file))

@@ -157,13 +157,18 @@ def _limit(state: RiskState, config: RiskConfig, event: LimitChange) -> Event:
 
 
 def _stage(state: RiskState, config: RiskConfig, event: StageChange) -> Event:
-    """Down or sideways is one operator's; up into real money needs the evidence of the stage before, which nothing computes yet."""
+    """Down or sideways is one operator's; up into real money needs the evidence of the stage before, which nothing computes yet.
+
+    Real money stays in the stages of real money: paper has the whole account for its capital and asks one operator.
+    """
     refusal = _unsigned(state, config, event)
     ladder = list(STAGE_SHARES)
     if refusal is None and event.stage not in ladder:
         refusal = "UNKNOWN_STAGE"
     if refusal is None and event.stage in LIVE_STAGES and ladder.index(event.stage) > ladder.index(state.stage):
         refusal = "NO_EVIDENCE"
+    if refusal is None and state.stage in LIVE_STAGES and event.stage not in LIVE_STAGES:
+        refusal = "REAL_MONEY"
     if refusal is not None:
         return _refuse(event, refusal)
     return StageChanged(stage=event.stage, share=STAGE_SHARES[event.stage], operator=event.operator, why=event.reason)
@@ -196,7 +201,9 @@ def _unsigned(state: RiskState, config: RiskConfig, event: Command) -> str | Non
     if event.expires_at > state.now + LONGEST_NS:
         return "EXPIRY_TOO_FAR"
     key = config.operator_keys.get(event.operator, "")
-    return None if key and seal.verify(key, event) else "SEAL"
+    if not key or not seal.verify(key, event):
+        return seal.BAD_SEAL
+    return None if event.place == config.place else seal.OTHER_BOOK
 
 
 def _alone(state: RiskState, event: Command) -> str | None:

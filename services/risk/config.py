@@ -9,6 +9,7 @@ import msgspec
 from libs.common.events import TimeInForce
 
 NARROWEST_EXIT = Decimal("0.001")
+KEY_BYTES = 32
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,10 +132,16 @@ class RiskConfig(Limits, frozen=True, kw_only=True):
     clears_a_day: int = 3
     operator_keys: dict[str, str] = {}
     """Ed25519 public key (hex) by operator."""
+    place: str = ""
+    """Set by the composition root: class of the venue and book, `live:main`, which every sealed command has to name."""
 
     @property
     def limits(self) -> Limits:
         return Limits(**{name: getattr(self, name) for name in Limits.__struct_fields__})
+
+    def is_for(self, stage: str) -> bool:
+        """Whether a book in this stage may trade at this place: real money wants a stage of real money."""
+        return stage in LIVE_STAGES or not self.place.startswith("live:")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -144,8 +151,23 @@ class RiskConfig(Limits, frozen=True, kw_only=True):
             raise ValueError(f"kelly_fraction: expected more than 0 and at most 1, was {self.kelly_fraction}")
         if not 0 < self.intent_ttl_ms <= 2_000:
             raise ValueError(f"intent_ttl_ms: expected 1 to 2000, was {self.intent_ttl_ms}")
-        if len(set(self.operator_keys.values())) < len(self.operator_keys):
+        keys = [_key_bytes(name, key) for name, key in self.operator_keys.items()]
+        if len(set(keys)) < len(keys):
             raise ValueError("operator_keys: expected a key of his own for each operator, was one key under two names")
         total = sum(self.allocation.values(), Decimal(0))
         if total > 1 or any(share < 0 for share in self.allocation.values()):
             raise ValueError(f"allocation: expected shares of 0 or more that add up to at most 1, was {total}")
+
+
+def _key_bytes(operator: str, key: str) -> bytes:
+    """The key itself: the same one written in other letters is no second operator's."""
+    try:
+        found = bytes.fromhex(key)
+    except ValueError:
+        found = b""
+    if len(found) != KEY_BYTES:
+        raise ValueError(
+            f"operator_keys: expected {2 * KEY_BYTES} hex digits for {operator!r}, was {len(key)} characters; "
+            "`tidegate operator keygen` prints the line"
+        )
+    return found

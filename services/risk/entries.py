@@ -72,6 +72,7 @@ def is_allowed(state: RiskState, config: RiskConfig, strategy: str, symbol: str,
     return (
         allow is not None
         and symbol in allow.symbols
+        and config.is_for(state.stage)
         and state.stage.partition("-")[0] in allow.stages  # ramp-25 is a step of ramp
         and model not in state.blocked_models
     )

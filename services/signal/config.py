@@ -58,6 +58,8 @@ class SignalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     inference: str = "trees"
     """`trees`: models as arrays, some ten microseconds an answer; `sklearn`: scikit-learn itself, milliseconds."""
     operator_keys: dict[str, str] = {}
+    place: str = ""
+    """Set by the composition root: class of the venue and book, `live:main`, which every sealed command has to name."""
     """Public keys (hex) of those who may promote models and roll them back, by operator."""
     drift_bars: int = 24
     """Candles between two measurements of a model's drift."""

@@ -125,7 +125,9 @@ class Serving:
         if command.expires_at <= at:
             return "EXPIRED"
         key = self.config.operator_keys.get(command.operator, "")
-        return "" if key and seal.verify(key, command) else "SEAL"
+        if not key or not seal.verify(key, command):
+            return seal.BAD_SEAL
+        return "" if command.place == self.config.place else seal.OTHER_BOOK
 
     def _unfit(self, name: str, model: str, live: str) -> str:
         """Why this model cannot follow the live one; "" when it can."""

@@ -137,6 +137,21 @@ def test_a_seal_shown_again_counts_for_nothing(room: Room) -> None:
     assert "SEAL" in room.said.err
 
 
+def test_what_was_sealed_for_another_venue_moves_nothing_here(room: Room) -> None:
+    sealed = json.loads(room.sealed("alice", "limit", "set", "max_drawdown", "0.5").read_text())
+    assert sealed["place"] == "sim:main"
+    file = room.directory / "tidegate.toml"
+    here = file.read_text()
+    file.write_text(here + '[venue]\nrest_url = "https://api-testnet.bybit.com"\n')
+    elsewhere = room.sealed("alice", "limit", "set", "max_drawdown", "0.5")
+    room.by("alice", "limit", "set", "max_drawdown", "0.05", code=1)
+    assert "OTHER_BOOK" in room.said.err
+    file.write_text(here)
+    room.by("bob", "limit", "set", "max_drawdown", "0.5", "--signature", str(elsewhere), code=2)
+    assert "expected" in room.said.err
+    assert "was testnet:main" in room.said.err
+
+
 def test_limits_go_down_by_one_and_up_by_two(room: Room) -> None:
     room.by("alice", "limit", "set", "max_order_usd", "500", "--reason", "thin book")
     room.by("alice", "limit", "set", "max_order_usd", "600", code=1)

@@ -12,8 +12,9 @@ import pytest
 from libs.common import seal
 from libs.common.errors import SettingsError
 from libs.common.events import CancelIntent, OrderIntent
-from services.risk.app import read_seal_key, sealer
-from tests.unit.risk.desk import only, opened
+from libs.common.settings import Settings, load
+from services.risk.app import placed, read_seal_key, sealer
+from tests.unit.risk.desk import config, only, opened
 
 
 def test_every_approval_is_sealed_with_the_writers_epoch() -> None:
@@ -29,6 +30,35 @@ def test_every_approval_is_sealed_with_the_writers_epoch() -> None:
     again = finish(order)
     assert isinstance(again, OrderIntent)
     assert again.epoch == 8
+
+
+LIVE, TESTNET, SIM = "https://api.bybit.com", "https://api-testnet.bybit.com", "http://127.0.0.1:8899"
+
+
+def at(rest_url: str) -> Settings:
+    return load({}, env={}, overrides={"venue.rest_url": rest_url, "bus.book": "b1"})
+
+
+def test_the_place_is_learnt_from_venue_and_book() -> None:
+    assert placed(at(SIM), config(auto_arm=True)).place == "sim:b1"
+    assert placed(at(TESTNET), config()).place == "testnet:b1"
+    assert placed(at(LIVE), config(stage="staged")).place == "live:b1"
+
+
+@pytest.mark.parametrize(
+    ("rest_url", "changes", "said"),
+    [
+        (LIVE, {}, r"risk\.stage: expected staged, .* was 'paper'"),
+        (LIVE, {"stage": "backtest"}, r"risk\.stage"),
+        (LIVE, {"stage": "staged", "auto_arm": True}, r"risk\.auto_arm: expected false"),
+        (TESTNET, {"auto_arm": True}, r"risk\.auto_arm"),
+    ],
+)
+def test_where_money_is_real_nothing_begins_on_paper_or_by_itself(
+    rest_url: str, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said):
+        placed(at(rest_url), config(**changes))
 
 
 def test_seal_key_is_read_from_a_file_of_its_owner_alone(tmp_path: Path) -> None:

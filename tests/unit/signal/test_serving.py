@@ -124,6 +124,7 @@ def test_the_only_strategy_need_not_be_named_and_the_hash_alone_will_do():
         ("UNKNOWN_STRATEGY", DOWN, {"strategy": "trend"}),
         ("EXPIRED", DOWN, {"expires_at": T0}),
         ("SEAL", DOWN, {"operator": "eve"}),
+        ("OTHER_BOOK", DOWN, {"place": "testnet:main"}),
     ],
 )
 def test_what_must_not_be_promoted_is_refused_and_changes_nothing(reason: str, sha: str, fields: dict[str, Any]):
