@@ -123,7 +123,8 @@ class Window(msgspec.Struct):
 
     At rollover the base becomes the equity of that moment (`opened_units`), unless the book is below its base and holds
     losing positions: then the loss is running over midnight, the base stays, and `carried` names those symbols. When
-    each of them has been flat once, or equity is back at the base, the base becomes `opened_units` after all.
+    each of them has been flat once (and what that cost was judged), or equity is back at the base, the base becomes
+    `opened_units` after all.
     """
 
     number: int = -1

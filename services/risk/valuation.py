@@ -29,7 +29,10 @@ def on_cash(state: RiskState, amount: Decimal) -> None:
 
 
 def on_time(state: RiskState) -> None:
-    """Roll the loss windows: UTC days, weeks from Monday."""
+    """Roll the loss windows: UTC days, weeks from Monday. A loss carried over midnight ended with the last position that bore it."""
+    for window in (state.day, state.week):
+        if not window.carried:
+            _settle(window)
     day = state.now // DAY_NS
     if day != state.day.number:
         state.rebases_today = 0
@@ -59,14 +62,13 @@ def on_equity(state: RiskState) -> None:
 
 
 def on_position(state: RiskState, symbol: str, before: int) -> None:
-    """A position moved from `before` lots: flat or turned, it carries no old loss any more."""
+    """A position moved from `before` lots: flat or turned, it carries no old loss any more. What the last move of it cost is
+    still judged against the old base, which gives way when time goes on."""
     if before * state.ledger.lots(symbol) > 0:
         return
     for window in (state.day, state.week):
         if symbol in window.carried:
             window.carried.remove(symbol)
-            if not window.carried:
-                _settle(window)
 
 
 def _settle(window: Window) -> None:

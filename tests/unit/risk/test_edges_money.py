@@ -129,7 +129,7 @@ def test_a_position_that_goes_on_keeps_what_is_carried_and_one_that_turns_does_n
         state.day, state.week = Window(1, 10, 5, ["X"]), Window(1, 10, 5)
         valuation.on_position(state, "X", before)
         assert state.day.carried == kept
-        assert state.day.base_units == (10 if kept else 5)
+        assert state.day.base_units == 10, "what the last move cost is judged against the old base"
 
 
 # --- transfers ------------------------------------------------------------------------------------------------------------

@@ -102,8 +102,20 @@ def test_carried_loss_ends_when_flat() -> None:
     to_midnight(desk)
     exit_ = only(desk.signal("0"), OrderIntent)
     desk.fill(exit_, price=D(58_500))
+    desk.later()
     assert desk.state.day == Window(20_001, 985_000_000_000, 985_000_000_000)
     assert desk.halts()[1:] == []
+
+
+def test_what_closing_a_carried_loss_costs_is_counted_with_it() -> None:
+    desk = holding(arming())
+    desk.tick("58500")
+    to_midnight(desk)
+    exit_ = only(desk.signal("0"), OrderIntent)
+    halted = only(desk.fill(exit_, price=D(57_990)), e.Halted)
+    assert (halted.reason, halted.measured) == (Reason.MAX_DAILY_LOSS, D("0.0201"))
+    desk.later()
+    assert desk.state.day == Window(20_001, 985_000_000_000, 985_000_000_000)
 
 
 def test_carried_loss_ends_when_recovered() -> None:
