@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -25,6 +24,8 @@ from libs.common.streams import RISK, stream_of
 from services.risk import modes, orders
 from services.risk.config import Allow, EntryStyle, RiskConfig
 from services.risk.core import RiskCore
+from services.risk.state import RiskState
+from tests.model.collapse import Parts, Row, groups
 from tests.model.search import TheoremError
 from tests.unit.risk.desk import T0, D, Desk
 
@@ -49,10 +50,9 @@ class Live(msgspec.Struct):
     done: int = 0
 
 
-class Situation(msgspec.Struct):
-    """The core's snapshot and the venue's own count of everything the theorems speak of."""
+class Venue(msgspec.Struct):
+    """The venue's own count of everything the theorems speak of."""
 
-    snapshot: bytes
     now: int = T0
     lots: int = 0
     live: list[Live] = []
@@ -66,6 +66,21 @@ class Situation(msgspec.Struct):
     signed: dict[str, list[str]] = {}
     """Who has signed the resume of a halt, by its id (worlds that need two)."""
     budget: dict[str, int] = {}
+
+
+LAYOUT = (
+    groups(
+        RiskState,
+        ("ledger",),
+        ("markets", "unrealised_units"),
+        ("orders",),
+        ("tasks", "pending", "stops"),
+        ("blocks", "conditions", "clears_today", "liquidating", "signatures", "subject", "is_replayed"),
+        ("now", "day", "week", "peak_units", "reconciled", "reconciled_at", "tick_at", "minute", "is_new_minute"),
+        frozen=("limits", "file", "file_before"),
+    ),
+    groups(Venue),
+)
 
 
 class Book:
@@ -86,17 +101,18 @@ class Book:
         self.seen: Counter[str] = Counter()
         self.settings = settings(limit, **changes)
         self.core = RiskCore(self.settings)
-        self.at = Situation(b"")
+        self.at = Venue()
         self.letter = ""
+        self.parts = Parts(LAYOUT, _names_in)
         self.verbs: dict[str, Callable[[], bool]] = {
             letter: getattr(self, f"_{letter.partition('_')[0]}") for letter in letters
         }
 
     # --- the search's side ---------------------------------------------------------------------------------------------
 
-    def start(self) -> bytes:
+    def start(self) -> Row:
         desk = Desk(self.settings)
-        self.core, self.at = desk.core, Situation(b"", limit=self.limit, budget=dict(self.budgets))
+        self.core, self.at = desk.core, Venue(limit=self.limit, budget=dict(self.budgets))
         desk.put(Started(fresh=True), "timer")
         desk.instrument()
         desk.tick(CALM)
@@ -112,29 +128,28 @@ class Book:
             self.at.modes[modes.BOOK], self.at.halts = Mode.NORMAL.value, {}
         return self._pack()
 
-    def step(self, situation: bytes, letter: str) -> bytes | None:
-        at = self.at = msgspec.msgpack.decode(situation, type=Situation)
-        if letter in at.budget:
-            if at.budget[letter] == 0:
-                return None
-            at.budget[letter] -= 1
-        self.core.restore(at.snapshot)
-        self.letter = letter
-        before = {sign: self._used(sign) for sign in (1, -1)}
-        if not self.verbs[letter]():
+    def step(self, situation: Row, letter: str) -> Row | None:
+        self.parts.unpack(situation, self.core.state, self.at)
+        at, self.letter = self.at, letter
+        budget = at.budget.get(letter)
+        if budget == 0:
             return None
+        before = (self._used(1), self._used(-1))
+        if not self.verbs[letter]():  # and then it has touched nothing
+            return None
+        if budget is not None:
+            at.budget[letter] = budget - 1
         self._judge(before)
         return self._pack()
 
-    def _pack(self) -> bytes:
+    def _pack(self) -> Row:
         state = self.core.state
         for memory in (state.repeats, state.nonces, state.refusals, state.entries_at, state.slices_at, state.fills_at):
             memory.clear()
         state.steps = state.ledger.trips = state.ledger.trips_won = 0
         for task in state.tasks.values():
             task.tries = min(task.tries, TRIES)
-        self.at.snapshot = self.core.snapshot()
-        return msgspec.msgpack.encode(self.at)
+        return self.parts.pack(state, self.at)
 
     # --- the core's side -------------------------------------------------------------------------------------------------
 
@@ -153,13 +168,9 @@ class Book:
         return made
 
     def _free(self) -> str:
-        """The first seed of which no trace is left in the core or at the venue."""
-        text = self.at.snapshot
-        used = {order.link.encode() for order in (*self.at.live, *self.at.late)} | set(_LINK.findall(text))
-        for seed in SEEDS:
-            if used.isdisjoint(_links(seed)) and seed[:28].encode() not in text:
-                return seed
-        raise AssertionError("expected a free name among 40, was none; raise SEEDS")
+        """The first seed of which the situation before this letter holds no trace, at the core or at the venue."""
+        used = self.parts.used()
+        return SEEDS[(~used & (used + 1)).bit_length() - 1]
 
     def _learn(self, event: Event, name: str) -> None:
         at = self.at
@@ -220,14 +231,20 @@ class Book:
     def _used(self, sign: int) -> int:
         """What one side may come to, by the venue's count: held, open and not reduce-only, traded but untold."""
         at = self.at
-        opened = sum(o.lots - o.done for o in at.live if o.sign == sign and not o.reduce_only)
-        return max(at.lots * sign, 0) + opened + sum(o.lots for o in at.late if o.sign == sign and not o.reduce_only)
+        used = max(at.lots * sign, 0)
+        for order in at.live:
+            if order.sign == sign and not order.reduce_only:
+                used += order.lots - order.done
+        for order in at.late:
+            if order.sign == sign and not order.reduce_only:
+                used += order.lots
+        return used
 
-    def _judge(self, before: dict[int, int]) -> None:
+    def _judge(self, before: tuple[int, int]) -> None:
         """T2 on both sides; T3: every halt that no resume has named still stands in the core."""
         at, state = self.at, self.core.state
-        for sign in (1, -1):
-            demand(self._used(sign) <= max(at.limit, before[sign]), "T2: more than the limit on one side")
+        for sign, used in zip((1, -1), before, strict=True):
+            demand(self._used(sign) <= max(at.limit, used), "T2: more than the limit on one side")
         demand(state.ledger.lots(SYMBOL) == at.lots, "the core's position is not the venue's")
         standing = {f"{b.scope}/{b.reason}": b.halt_id for b in state.blocks.values() if b.halt_id}
         demand(standing == at.halts, "T3: the core forgot a halt, or made one up")
@@ -241,16 +258,31 @@ def demand(holds: bool, theorem: str) -> None:
         raise TheoremError(theorem)
 
 
-@cache
-def _links(seed: str) -> frozenset[bytes]:
-    """Every order id that the core may derive from a seed."""
-    pairs = [f"{owner}|{SYMBOL}" for owner in (*STRATEGIES, OWN)]
-    return frozenset(orders.link_id(seed, purpose, subject).encode() for purpose in Purpose for subject in pairs)
+def _names() -> Iterator[tuple[bytes, int]]:
+    """Every order id that the core may derive from a seed, and the seed's bit."""
+    subjects = [f"{owner}|{SYMBOL}" for owner in (*STRATEGIES, OWN)]
+    for bit, seed in enumerate(SEEDS):
+        yield from (
+            (orders.link_id(seed, purpose, each).encode(), 1 << bit) for purpose in Purpose for each in subjects
+        )
 
 
+_LINKS = dict(_names())
 _LINK = re.compile(rb"tg-[0-9a-f]{30}")
-"""An order id where a snapshot holds one."""
-assert all(_LINK.fullmatch(link) for link in _links(SEEDS[0]))
+"""An order id where a part holds one."""
+assert all(_LINK.fullmatch(link) for link in _LINKS)
+_STEMS = [(seed[:28].encode(), 1 << bit) for bit, seed in enumerate(SEEDS)]
+
+
+def _names_in(text: bytes) -> int:
+    """Bits of the seeds of which a part holds a trace."""
+    bits = 0
+    for link in _LINK.findall(text):
+        bits |= _LINKS.get(link, 0)
+    for stem, bit in _STEMS:
+        if stem in text:
+            bits |= bit
+    return bits
 
 
 def settings(limit: int, **changes: Any) -> RiskConfig:

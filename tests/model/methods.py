@@ -16,6 +16,7 @@ import pytest
 
 from tests.model.controls import named_tests
 from tests.model.guards import GUARDS
+from tests.model.letters import remembered_seals
 from tests.model.mutation import ROOT, Mutant, mutants_of
 from tests.model.results import Function, Proved, Results, Search
 from tests.model.search import explore
@@ -35,7 +36,8 @@ CORE = (
 def _search_one(task: tuple[int, int]) -> Search:
     index, budget = task
     world = worlds()[index]
-    found = explore(world, budget)
+    with remembered_seals():
+        found = explore(world, budget)
     broken = f"{found.broken} by {' '.join(found.path)}" if found.broken else ""
     return Search(world.name, len(world.letters), found.transitions, found.states, found.depth, broken, found.seen)
 
