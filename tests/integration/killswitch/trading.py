@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from decimal import Decimal
 from pathlib import Path
@@ -17,10 +18,11 @@ from tests.integration.watchdog.rig import BOOK, ROOT, SYMBOL, Rig
 from tests.waiting import eventually
 
 SERVICES = ("marketdata", "risk", "execution")
+MAKERS = tuple(f"maker-{i}" for i in range(5))
 
 
 class Trading(Rig):
-    """`taker` trades at once, `maker` rests at the touch."""
+    """`taker` trades at once, a maker rests at the touch."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -37,9 +39,9 @@ class Trading(Rig):
             "execution": {"seal_keys": {"r": self._seal_public}},
             "risk": {
                 "auto_arm": True,
-                "allow": {"taker": allow, "maker": allow},
-                "allocation": {"taker": "0.5", "maker": "0.5"},
-                "entry": {"maker": {"style": "post_only", "ttl_ms": 600_000}},
+                "allow": {"taker": allow, **dict.fromkeys(MAKERS, allow)},
+                "allocation": {"taker": "0.5", **dict.fromkeys(MAKERS, "0.1")},
+                "entry": {name: {"style": "post_only", "ttl_ms": 600_000} for name in MAKERS},
                 "flatten_slice_usd": "5000",
             },
         }
@@ -74,8 +76,17 @@ class Trading(Rig):
         """A position with its stop, and an entry in the book."""
         self.signal("taker")
         eventually(lambda: self.held() > 0 and self.stops() > 0, 60)
-        self.signal("maker")
-        eventually(self.entries, 60)
+        for maker in MAKERS:  # the market may have moved away from one, or through it
+            self.signal(maker)
+            if self._rests(10):
+                return
+        raise AssertionError(f"expected an entry in the book, was none; orders: {self.bus_events('order')[-5:]}")
+
+    def _rests(self, within_s: float) -> bool:
+        deadline = time.monotonic() + within_s
+        while not self.entries() and time.monotonic() < deadline:
+            threading.Event().wait(0.05)
+        return bool(self.entries())
 
     def tidegate(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "cli.main", *arguments, "--config", str(self.dir / "config.toml")]
