@@ -12,7 +12,7 @@ from decimal import Decimal
 from libs.bybit import rest
 from libs.common import seal
 from libs.common.events import AmendIntent, OrderIntent, OrderSubmitted, Purpose
-from libs.common.values import SPOT, Grid, category_of
+from libs.common.values import SPOT, Grid, Side, category_of
 from services.execution.config import ExecutionConfig
 from services.execution.orders import Order
 
@@ -69,6 +69,11 @@ def amend_call(config: ExecutionConfig, epoch: int, intent: AmendIntent, at: int
 def scopes(intent: OrderIntent | Order) -> tuple[str, ...]:
     """The scopes of the gate that an order, or its approval, falls under."""
     return ("book", f"symbol:{intent.symbol}", f"strategy:{intent.strategy}")
+
+
+def reduces(intent: OrderIntent) -> bool:
+    """Whether an exit cannot add to a position: the venue sees to that on perpetuals, on spot only a sale is one."""
+    return intent.reduce_only and (category_of(intent.symbol) != SPOT or intent.side is Side.SELL)
 
 
 def submission(approval: VerifiedIntent, grid: Grid | None) -> OrderSubmitted:

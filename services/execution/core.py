@@ -163,7 +163,7 @@ class ExecutionCore(Core):
         if intent.purpose is Purpose.ENTRY:
             reason = self._entry_refusal(intent, now)
         else:
-            reason = "" if intent.reduce_only else "NOT_REDUCE_ONLY"
+            reason = "" if approvals.reduces(intent) else "NOT_REDUCE_ONLY"
         return reason or ("" if self._verified(intent, at) is not None else seal.BAD_SEAL)
 
     def _entry_refusal(self, intent: OrderIntent, now: int) -> str:

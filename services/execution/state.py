@@ -13,11 +13,13 @@ from libs.common.events import Event, Fill, FundingPaid, Mode, OrderSubmitted, P
 from libs.common.portfolio import Ledger
 from libs.common.record import Record
 from services.execution.calls import Calls
+from services.execution.config import LONGEST_APPROVAL_MS
 from services.execution.orders import Order, add_fill, advance, order_from
 from services.execution.spot import Coins
 
 KEEP_CLOSED = 1_000
 KEEP_IDS = 10_000
+LONGEST_APPROVAL_NS = LONGEST_APPROVAL_MS * 1_000_000
 
 
 class Stop(msgspec.Struct):
@@ -182,8 +184,10 @@ class State(msgspec.Struct):
         self.use(body.order_link_id)
 
     def use(self, link_id: str) -> None:
+        """Remember that an approval had its answer, at least while one that lasts the longest could still be shown again."""
         self.used[link_id] = self.now
-        forget(self.used, KEEP_IDS)
+        while len(self.used) > KEEP_IDS and self.now - self.used[next(iter(self.used))] > LONGEST_APPROVAL_NS:
+            del self.used[next(iter(self.used))]
 
     def advance(self, link_id: str, event: Event, at: int) -> None:
         """Fold an own event into its order, and move the order aside when that closed it."""

@@ -12,8 +12,10 @@ import msgspec
 import pytest
 
 from libs.common import seal
-from libs.common.events import LimitUse, OrderIntent, OrderRejected, OrderSubmitted, Reason
+from libs.common.events import LimitUse, OrderIntent, OrderRejected, OrderSubmitted, Purpose, Reason
 from libs.common.seal import FORGERIES
+from libs.common.values import Side
+from services.execution import state
 from services.execution.approvals import VerifiedIntent
 from services.execution.config import ExecutionConfig
 from tests.unit.execution.desk import CONFIG, KEY_ID, MS, PRIVATE_KEY, PUBLIC_KEY, START, TTL, Desk, exit_intent, intent
@@ -109,6 +111,27 @@ def exit_again() -> OrderIntent:
     return seal.sign(
         PRIVATE_KEY, msgspec.structs.replace(exit_intent("tg-1"), seal="", book="main", epoch=4, expires_at=START + TTL)
     )
+
+
+def test_no_flood_of_forgeries_makes_a_used_approval_forgotten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "KEEP_IDS", 50)
+    whole = approval(order_link_id="tg-once")
+    assert told(desk, whole) == ""
+    for number in range(200):
+        assert told(desk, approval(OTHER_PRIVATE, order_link_id=f"tg-f{number}")) == "SEAL"
+    assert told(desk, whole) == "DUPLICATE", "it has not run out yet"
+    desk.now += TTL + 1
+    assert told(desk, approval(order_link_id="tg-later", expires_at=desk.now + TTL)) == ""
+    assert len(desk.core.state.used) == 50
+
+
+@pytest.mark.parametrize(("symbol", "side", "reason"), [
+    ("BTCUSDT-SPOT", Side.BUY, "NOT_REDUCE_ONLY"), ("BTCUSDT-SPOT", Side.SELL, ""), ("BTCUSDT", Side.BUY, ""),
+])  # fmt: skip
+def test_an_exit_that_the_venue_would_let_add_is_none(desk: Desk, symbol: str, side: Side, reason: str) -> None:
+    """Spot knows no reduce-only: a purchase there is never a way out, whatever its approval says."""
+    out = approval(symbol=symbol, side=side, reduce_only=True, purpose=Purpose.EXIT)
+    assert told(desk, out) == reason
 
 
 def test_a_writer_that_was_replaced_approves_nothing(desk: Desk) -> None:
