@@ -51,7 +51,7 @@ FROM service AS monitor
 USER 0:0
 COPY deploy/tidegate /usr/local/bin/tidegate
 COPY cli/__init__.py cli/act.py cli/audit.py cli/bus.py cli/context.py cli/desk.py cli/follow.py cli/history.py cli/limit.py \
-     cli/listing.py cli/main.py cli/operator.py cli/output.py cli/rundir.py cli/settings.py cli/signing.py cli/sources.py \
+     cli/listing.py cli/main.py cli/operator.py cli/output.py cli/refusals.py cli/rundir.py cli/settings.py cli/signing.py cli/sources.py \
      cli/stage.py cli/toml.py cli/views.py cli/watch.py cli/why.py cli/words.py /app/cli/
 RUN python -m compileall -q /app/cli
 USER 10001:10001

@@ -8,12 +8,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from cli.context import DEFAULT, Ctx
-from cli.desk import Desk, Dir, Key, Operator, Reason, Signatures, SignOnly, ValidMin, Wait
+from cli.desk import ANSWERS, PLAIN, SIGNED, Plain, Reason, Signed
 from libs.common.events import FlattenRequested, HaltRequested, PauseRequested, ResumeRequested
 
 Scope = Annotated[str, Parameter(help="book, symbol:X or strategy:Y.")]
-ANSWERS = ("halt", "portfolio")
-"""Where risk answers; a halt that stands already is answered by a mark of the book alone."""
 ID_LENGTH = 32
 
 
@@ -22,16 +20,13 @@ def halt(
     reason: Annotated[str, Parameter(help="Why; it is kept in the log.")],
     flatten: Annotated[bool, Parameter(negative="", help="Close every position, too.")] = False,
     scope: Scope = "book",
-    operator: Operator = None,
-    key: Key = None,
-    run_dir: Dir = None,
-    wait: Wait = True,
+    by: Plain = PLAIN,
     ctx: Ctx = DEFAULT,
 ) -> int:
     """Stop taking risk at once: entries are refused and resting ones cancelled; protective stops stay. Needs no key."""
-    with Desk(ctx, run_dir, operator, key) as desk:
+    with by.desk(ctx) as desk:
         entry = desk.send(HaltRequested(reason=reason, flatten=flatten, scope=scope, **desk.common()))
-        if wait:
+        if by.wait:
             desk.await_answer(entry, ANSWERS)
             if flatten:
                 desk.await_flat(entry)
@@ -42,16 +37,13 @@ def pause(
     *,
     scope: Scope = "book",
     reason: Reason = "",
-    operator: Operator = None,
-    key: Key = None,
-    run_dir: Dir = None,
-    wait: Wait = True,
+    by: Plain = PLAIN,
     ctx: Ctx = DEFAULT,
 ) -> int:
     """No entries of a scope until it is resumed (tidegate resume); exits go on by themselves. Needs no key."""
-    with Desk(ctx, run_dir, operator, key) as desk:
+    with by.desk(ctx) as desk:
         entry = desk.send(PauseRequested(scope=scope, reason=reason, **desk.common()))
-        if wait:
+        if by.wait:
             desk.await_answer(entry, ANSWERS)
     return 0
 
@@ -59,33 +51,20 @@ def pause(
 def resume(
     halt_id: Annotated[str, Parameter(name="HALT_ID", help="The (start of the) halt's id; tidegate status shows it.")],
     *,
-    reason: Reason = "",
-    operator: Operator = None,
-    key: Key = None,
-    sign_only: SignOnly = False,
-    signature: Signatures = (),
-    valid_min: ValidMin = 10,
-    run_dir: Dir = None,
-    wait: Wait = True,
+    by: Signed = SIGNED,
     ctx: Ctx = DEFAULT,
 ) -> int:
     """Take responsibility for a halt or a pause and let trading go on. Signed; in stages with real money by two operators."""
-    with Desk(ctx, run_dir, operator, key) as desk:
+    with by.desk(ctx) as desk:
         # A whole id can be sealed away from the bus.
-        full = halt_id if sign_only and len(halt_id) == ID_LENGTH else desk.open_halt(halt_id)
-        return desk.act(
-            lambda common: ResumeRequested(halt_id=full, reason=reason, **common),
-            sign_only=sign_only, signatures=signature, valid_min=valid_min, wait=wait,
-        )  # fmt: skip
+        full = halt_id if by.sign_only and len(halt_id) == ID_LENGTH else desk.open_halt(halt_id)
+        return desk.act(by, ResumeRequested, halt_id=full)
 
 
 def flatten(
     *,
     reason: Reason = "",
-    operator: Operator = None,
-    key: Key = None,
-    run_dir: Dir = None,
-    wait: Wait = True,
+    by: Plain = PLAIN,
     direct: Annotated[
         bool, Parameter(negative="", help="Past the bus and every service: only the exchange and a key are needed.")
     ] = False,
@@ -103,9 +82,9 @@ def flatten(
     if direct:
         from cli.direct import flatten_direct
 
-        return flatten_direct(ctx, run_dir, venue_key, url, within)
-    with Desk(ctx, run_dir, operator, key) as desk:
+        return flatten_direct(ctx, by.run_dir, venue_key, url, within)
+    with by.desk(ctx) as desk:
         entry = desk.send(FlattenRequested(reason=reason, **desk.common()))
-        if wait:
+        if by.wait:
             desk.await_flat(entry)
     return 0

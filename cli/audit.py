@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from cli.context import DEFAULT, Ctx, Format, RunDir
 from cli.output import print_rows
 from cli.sources import open_source
+from cli.words import outcome
 from libs.common.events import (
     Command,
     CommandRefused,
@@ -22,7 +23,6 @@ from libs.common.events import (
     ModelPromoted,
     ModelRefused,
     ModelRolledBack,
-    Rebase,
     Resumed,
     StageChanged,
     UpgradeOpened,
@@ -67,9 +67,9 @@ def audit_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
         elif isinstance(body, OUTCOMES):
             asked = [commands[seq] for stream, seq in record.cause if stream == "command" and seq in commands]
             for row in asked:
-                row["came_of_it"] = "; ".join(filter(None, (row["came_of_it"], _came(body))))
+                row["came_of_it"] = "; ".join(filter(None, (row["came_of_it"], outcome(body))))
             if not asked:
-                rows.append(_row(record, getattr(body, "operator", "") or "risk", _came(body), _why(body)))
+                rows.append(_row(record, getattr(body, "operator", "") or "risk", outcome(body), _why(body)))
     return rows
 
 
@@ -84,30 +84,3 @@ def _asked(command: Command) -> str:
 
 def _why(body: Any) -> str:
     return str(getattr(body, "why", "") or getattr(body, "detail", ""))
-
-
-def _came(body: Any) -> str:
-    match body:
-        case Halted(reason=reason, scope=scope, mode=mode):
-            return f"{mode} {scope}: {reason}"
-        case ModeChanged(scope=scope, new=new, reason=reason):
-            return f"{scope} is {new}: {reason}"
-        case Resumed(scope=scope, mode=mode, rebased=rebased, requested_by=first):
-            return f"resumed {scope}, {mode}{_moves(rebased)}{f', requested by {first}' if first else ''}"
-        case CommandRefused(reason=reason) | ModelRefused(reason=reason):
-            return f"refused: {reason}"
-        case LimitChanged(version=version, changed=changed, requested_by=first):
-            return f"limits version {version}{_moves(changed)}{f', requested by {first}' if first else ''}"
-        case LooserLimitsIgnored(ignored=ignored):
-            return f"looser limits of the file ignored{_moves(ignored)}"
-        case StageChanged(stage=stage, share=share):
-            return f"stage {stage}, share {share}"
-        case UpgradeOpened(until_at=until_at):
-            return f"upgrade window until {until_at}"
-        case ModelPromoted(strategy=strategy, model=model) | ModelRolledBack(strategy=strategy, model=model):
-            return f"{strategy} serves {model}"
-    return type(body).__name__
-
-
-def _moves(rebases: tuple[Rebase, ...]) -> str:
-    return "".join(f", {move.name} {move.old:f} → {move.new:f}" for move in rebases)

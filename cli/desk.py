@@ -6,7 +6,8 @@ import getpass
 import secrets
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -16,12 +17,13 @@ from cyclopts import Parameter
 from cli import views
 from cli.bus import LiveBus, live_bus
 from cli.context import Context, say
+from cli.refusals import refusal
 from cli.rundir import config_of
 from cli.signing import read_key
 from cli.words import words
 from libs.bybit.hosts import place_of
 from libs.common.errors import TidegateError, UnreachableError, UsageError
-from libs.common.events import EVENTS, Command, CommandRefused, FlatConfirmed
+from libs.common.events import EVENTS, Command, CommandRefused, FlatConfirmed, PortfolioMarked
 from libs.common.record import Record
 from libs.common.settings import Settings
 
@@ -29,27 +31,53 @@ TTL_NS = 600_000_000_000
 _PATIENCE_S = 30.0
 _BLOCK_MS = 200
 SECOND_OPERATOR = "SECOND_OPERATOR"
+ANSWERS = ("halt", "portfolio")
+"""Where risk answers; a halt that stands already is answered by a mark of the book alone."""
 
-Key = Annotated[Path | None, Parameter(help="Operator's private key (default: [run] operator_key_file).")]
 Operator = Annotated[
     str | None, Parameter(help="Who says so (default: [run] operator with a key, else your user name).")
 ]
+Key = Annotated[Path | None, Parameter(help="Operator's private key (default: [run] operator_key_file).")]
 Dir = Annotated[Path | None, Parameter(name="--run-dir", help="The running run that is meant; gives bus and key.")]
 Wait = Annotated[bool, Parameter(negative="--no-wait", help="Wait until risk has answered.")]
 Reason = Annotated[str, Parameter(help="Why; it is kept in the log.")]
 SignOnly = Annotated[
-    bool,
-    Parameter(
-        name="--sign-only", negative="", help="Print the sealed command instead of sending it, for another operator."
-    ),
+    bool, Parameter(negative="", help="Print the sealed command instead of sending it, for another operator.")
 ]
 Signatures = Annotated[
     tuple[Path, ...],
-    Parameter(
-        name="--signature", negative="", help="A command another operator sealed with --sign-only; sent before yours."
-    ),
+    Parameter(negative="", help="A command another operator sealed with --sign-only; sent before yours."),
 ]
-ValidMin = Annotated[int, Parameter(name="--valid-min", help="Minutes for which the seal is good (at most a day).")]
+ValidMin = Annotated[int, Parameter(help="Minutes for which the seal is good (at most a day).")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Plain:
+    """What every command is given with: in whose name, to which run."""
+
+    operator: Operator = None
+    key: Key = None
+    run_dir: Dir = None
+    wait: Wait = True
+
+    def desk(self, ctx: Context) -> Desk:
+        return Desk(ctx, self.run_dir, self.operator, self.key)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Signed(Plain):
+    """What a command that needs seals is given with besides."""
+
+    reason: Reason = ""
+    sign_only: SignOnly = False
+    signature: Signatures = ()
+    valid_min: ValidMin = 10
+
+
+PLAIN, SIGNED = Plain(), Signed()
+"""Nothing given."""
 
 Made = TypeVar("Made", bound=Command)
 
@@ -123,29 +151,25 @@ class Desk:
         say(f"{type(command).__name__} by {command.operator} at {entry}")
         return entry
 
-    def act(
-        self,
-        make: Callable[[dict[str, Any]], Command],
-        *,
-        sign_only: bool = False,
-        signatures: Sequence[Path] = (),
-        valid_min: int = 10,
-        wait: bool = True,
-    ) -> int:
+    def act(self, by: Signed, kind: type[Command], **fields: Any) -> int:
         """A command that needs a seal: print it sealed, or send the others' seals on the same and then this operator's own."""
-        if not self.private and (sign_only or not signatures):
+        if not self.private and (by.sign_only or not by.signature):
             raise UsageError(
                 "expected an operator's key to sign with, was none; name it with --key FILE or --run-dir DIR"
             )
-        own = self.seal(make(self.common(valid_min * 60_000_000_000, self._now_anywhere() if sign_only else None)))
-        if sign_only:
+        common = self.common(by.valid_min * 60_000_000_000, self._now_anywhere() if by.sign_only else None)
+        own = self.seal(kind(**fields, **common, reason=by.reason))
+        if by.sign_only:
             print(encode(own))
             return 0
-        commands = [_same(path, own) for path in signatures] + ([own] if self.private else [])
-        for last, command in ((index == len(commands) - 1, command) for index, command in enumerate(commands)):
+        commands = [_same(path, own) for path in by.signature] + ([own] if self.private else [])
+        for left, command in zip(reversed(range(len(commands))), commands, strict=True):
             entry = self.append(command)
-            if wait or not last:
-                self.await_answer(entry, ("halt", "portfolio"), may_miss_second=not last)
+            if not by.wait and not left:
+                break
+            answer = self.await_answer(entry, ANSWERS, may_miss_second=left > 0)
+            if not isinstance(answer.body, CommandRefused):
+                break  # obeyed: whatever seals are left would ask for what is done already
         return 0
 
     # --- answers -----------------------------------------------------------------------------------------------------
@@ -161,7 +185,14 @@ class Desk:
 
     def await_answer(self, entry: str, streams: tuple[str, ...], *, may_miss_second: bool = False) -> Record:
         """Wait for the first event that the command caused; print it."""
-        return self._await(streams, entry, lambda record: self._is_caused_by(record, entry), may_miss_second)
+        return self._await(streams, entry, lambda record: self._is_answer(record, entry), may_miss_second)
+
+    def _is_answer(self, record: Record, entry: str) -> bool:
+        """A mark of the book answers only when nothing else does: the streams are not read in one breath."""
+        if not self._is_caused_by(record, entry):
+            return False
+        is_mark = isinstance(record.body, PortfolioMarked)
+        return not (is_mark and any(self._is_caused_by(other, entry) for other in self.bus.read("halt", entry)))
 
     def _is_caused_by(self, record: Record, entry: str) -> bool:
         """Looked up late: on a tape a command waits for the next wave before it is in its stream."""
@@ -182,8 +213,9 @@ class Desk:
                 if isinstance(record.body, CommandRefused):
                     if may_miss_second and record.body.reason == SECOND_OPERATOR:
                         return record
-                    raise TidegateError(_refusal(record.body.reason))
-                print(f"{type(record.body).__name__}: {words(record)}  {record.id[:12]}")
+                    raise TidegateError(refusal(record.body.reason))
+                text, name = words(record), record.id[:12]
+                print(f"{type(record.body).__name__}: {text}{'' if name in text else f'  {name}'}")
                 return record
             if time.monotonic() > deadline_s:
                 raise TidegateError(
@@ -191,27 +223,6 @@ class Desk:
                     "See tidegate status"
                 )
         raise AssertionError("follow never ends")
-
-
-def _refusal(reason: str) -> str:
-    if reason == SECOND_OPERATOR:
-        return (
-            "one seal is kept, a second operator's is needed: the same command with another key makes it so "
-            "(risk refused the command: SECOND_OPERATOR)"
-        )
-    if reason == "NO_EVIDENCE":
-        return (
-            "risk refused the command: NO_EVIDENCE; a stage with real money needs the evidence of the stage before, "
-            "and this version does not compute it yet"
-        )
-    if reason == "REAL_MONEY":
-        return "risk refused the command: REAL_MONEY; a book with real money goes down to staged at most, or is halted"
-    if reason == "OTHER_BOOK":
-        return (
-            "risk refused the command: OTHER_BOOK; it was sealed for another venue or book: "
-            "seal it under this book's settings (venue.rest_url, bus.book)"
-        )
-    return f"risk refused the command: {reason}; see tidegate status"
 
 
 def encode(command: Command) -> str:

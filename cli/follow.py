@@ -109,9 +109,9 @@ class Pulse(Timeline):
 def headline(record: Record) -> str:
     """One line about a halt, a change of mode or a resume; empty for anything else."""
     match record.body:
-        case Halted(reason=reason, scope=scope, measured=measured, limit=limit, detail=detail):
-            figures = f" {short(measured)} of {short(limit)}" if limit or measured else ""
-            return f"HALTED {scope}: {reason}{figures}{f' ({detail})' if detail else ''}  {record.id[:12]}"
+        case Halted(reason=reason, scope=scope, mode=mode, measured=measured, limit=limit, detail=detail):
+            figures = f" {short(measured)} of {short(limit)}" if limit else ""  # what has no limit is no measure
+            return f"{mode} {scope}: {reason}{figures}{f' ({detail})' if detail else ''}  {record.id[:12]}"
         case Resumed(scope=scope, operator=operator, halt_id=halt_id):
             return f"resumed {scope} by {operator}, halt {halt_id[:12]}"
         case ModeChanged(scope=scope, old=old, new=new, reason=reason):

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from cli import views
 from cli.context import DEFAULT, Ctx, Format, RunDir
-from cli.desk import Desk, Dir, Key, Operator, Reason, Signatures, SignOnly, ValidMin, Wait
+from cli.desk import SIGNED, Signed
 from cli.output import print_json, print_rows
 from cli.sources import open_source
 from libs.common.errors import UsageError
@@ -67,23 +67,15 @@ def set_(
     name: Annotated[str, Parameter(name="NAME", help="The limit, as tidegate limit show lists it.")],
     value: Annotated[str, Parameter(name="VALUE", help="Its new value.")],
     *,
-    reason: Reason = "",
-    operator: Operator = None,
-    key: Key = None,
-    sign_only: SignOnly = False,
-    signature: Signatures = (),
-    valid_min: ValidMin = 10,
-    run_dir: Dir = None,
-    wait: Wait = True,
+    by: Signed = SIGNED,
     ctx: Ctx = DEFAULT,
 ) -> int:
     """Move one limit. Lowering needs one operator's key; raising needs two operators in stages with real money."""
     try:
         number = Decimal(value)
     except InvalidOperation:
-        raise UsageError(f"expected a number, was {value!r}; a fraction as 0.02, a sum as 50000") from None
-    with Desk(ctx, run_dir, operator, key) as desk:
-        return desk.act(
-            lambda common: LimitChange(name=name, value=number, reason=reason, **common),
-            sign_only=sign_only, signatures=signature, valid_min=valid_min, wait=wait,
-        )  # fmt: skip
+        number = Decimal("NaN")
+    if not number.is_finite() or number < 0:
+        raise UsageError(f"expected a number of 0 or more, was {value!r}; a fraction as 0.02, a sum as 50000")
+    with by.desk(ctx) as desk:
+        return desk.act(by, LimitChange, name=name, value=number)

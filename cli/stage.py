@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from cli.context import DEFAULT, Ctx, Format, RunDir
-from cli.desk import Desk, Dir, Key, Operator, Reason, Signatures, SignOnly, ValidMin, Wait
+from cli.desk import SIGNED, Signed
 from cli.output import print_json, print_rows
 from cli.sources import open_source
 from libs.common.errors import UsageError
@@ -48,39 +48,25 @@ def _rows(ctx: Ctx, run_dir: RunDir) -> list[dict[str, object]]:
 def promote(
     *,
     to: To = "",
-    reason: Reason = "",
-    operator: Operator = None,
-    key: Key = None,
-    sign_only: SignOnly = False,
-    signature: Signatures = (),
-    valid_min: ValidMin = 10,
-    run_dir: Dir = None,
-    wait: Wait = True,
+    by: Signed = SIGNED,
     ctx: Ctx = DEFAULT,
 ) -> int:
     """One stage up. Into stages with real money risk refuses it (NO_EVIDENCE) until the evidence of the stage before is computed."""
-    wanted = to or _step(ctx, run_dir, 1)
-    with Desk(ctx, run_dir, operator, key) as desk:
-        return desk.act(
-            lambda common: StageChange(stage=wanted, reason=reason, **common),
-            sign_only=sign_only, signatures=signature, valid_min=valid_min, wait=wait,
-        )  # fmt: skip
+    wanted = to or _step(ctx, by.run_dir, 1)
+    with by.desk(ctx) as desk:
+        return desk.act(by, StageChange, stage=wanted)
 
 
 def demote(
     *,
     to: To = "",
-    reason: Reason = "",
-    operator: Operator = None,
-    key: Key = None,
-    run_dir: Dir = None,
-    wait: Wait = True,
+    by: Signed = SIGNED,
     ctx: Ctx = DEFAULT,
 ) -> int:
     """One stage down (or to the stage named). One operator's key is enough."""
-    wanted = to or _step(ctx, run_dir, -1)
-    with Desk(ctx, run_dir, operator, key) as desk:
-        return desk.act(lambda common: StageChange(stage=wanted, reason=reason, **common), wait=wait)
+    wanted = to or _step(ctx, by.run_dir, -1)
+    with by.desk(ctx) as desk:
+        return desk.act(by, StageChange, stage=wanted)
 
 
 def _step(ctx: Ctx, run_dir: RunDir, by: int) -> str:
@@ -96,19 +82,9 @@ def _step(ctx: Ctx, run_dir: RunDir, by: int) -> str:
 def upgrade(
     *,
     minutes: Annotated[int, Parameter(help="How long services may differ; 0 closes the window.")] = 15,
-    reason: Reason = "",
-    operator: Operator = None,
-    key: Key = None,
-    sign_only: SignOnly = False,
-    signature: Signatures = (),
-    valid_min: ValidMin = 10,
-    run_dir: Dir = None,
-    wait: Wait = True,
+    by: Signed = SIGNED,
     ctx: Ctx = DEFAULT,
 ) -> int:
     """Open a window for a rolling upgrade: outside one, services on different code or settings halt the book."""
-    with Desk(ctx, run_dir, operator, key) as desk:
-        return desk.act(
-            lambda common: UpgradeWindow(minutes=minutes, reason=reason, **common),
-            sign_only=sign_only, signatures=signature, valid_min=valid_min, wait=wait,
-        )  # fmt: skip
+    with by.desk(ctx) as desk:
+        return desk.act(by, UpgradeWindow, minutes=minutes)

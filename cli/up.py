@@ -154,9 +154,10 @@ def _banner(session: LiveSession) -> None:
 def _flatten(ctx: Context, session: LiveSession) -> bool:
     """Close everything as an operator would; says so and goes on when it does not work."""
     from cli.act import flatten
+    from cli.desk import Plain
 
     try:
-        flatten(reason="exit", run_dir=session.run_dir, ctx=ctx)
+        flatten(reason="exit", by=Plain(run_dir=session.run_dir), ctx=ctx)
     except TidegateError as e:
         say(f"not flat: {e}")
         return False

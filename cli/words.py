@@ -7,12 +7,21 @@ from decimal import Decimal
 import msgspec
 
 from cli.follow import headline, short
-from cli.output import decimal_text
+from cli.output import decimal_text, utc
 from libs.common.events import (
     Bar,
     CancelIntent,
+    CommandRefused,
+    Event,
     Fill,
+    Halted,
     Instant,
+    LimitChanged,
+    LooserLimitsIgnored,
+    ModeChanged,
+    ModelPromoted,
+    ModelRefused,
+    ModelRolledBack,
     OrderAccepted,
     OrderCancelled,
     OrderIntent,
@@ -21,8 +30,12 @@ from libs.common.events import (
     OrderResolved,
     OrderSubmitted,
     PortfolioMarked,
+    Rebase,
+    Resumed,
     Signal,
+    StageChanged,
     Tick,
+    UpgradeOpened,
 )
 from libs.common.record import Record
 
@@ -31,7 +44,35 @@ _MOST_FIELDS = 5
 
 def words(record: Record) -> str:
     """What happened, without its envelope."""
-    return headline(record) or _market(record) or _order(record) or _anything(record)
+    return headline(record) or _market(record) or _order(record) or outcome(record.body) or _anything(record)
+
+
+def outcome(body: Event) -> str:
+    """What came of a command, or of risk's own decision about the book; empty for anything else."""
+    match body:
+        case Halted(reason=reason, scope=scope, mode=mode):
+            return f"{mode} {scope}: {reason}"
+        case ModeChanged(scope=scope, new=new, reason=reason):
+            return f"{scope} is {new}: {reason}"
+        case Resumed(scope=scope, mode=mode, rebased=rebased, requested_by=first):
+            return f"resumed {scope}, {mode}{_moves(rebased)}{f', requested by {first}' if first else ''}"
+        case CommandRefused(reason=reason) | ModelRefused(reason=reason):
+            return f"refused: {reason}"
+        case LimitChanged(version=version, changed=changed, requested_by=first):
+            return f"limits version {version}{_moves(changed)}{f', requested by {first}' if first else ''}"
+        case LooserLimitsIgnored(ignored=ignored):
+            return f"looser limits of the file ignored{_moves(ignored)}"
+        case StageChanged(stage=stage, share=share):
+            return f"stage {stage}, share {share}"
+        case UpgradeOpened(until_at=until_at):
+            return f"upgrade window until {utc(until_at)}"
+        case ModelPromoted(strategy=strategy, model=model) | ModelRolledBack(strategy=strategy, model=model):
+            return f"{strategy} serves {model}"
+    return ""
+
+
+def _moves(rebases: tuple[Rebase, ...]) -> str:
+    return "".join(f", {move.name} {move.old:f} → {move.new:f}" for move in rebases)
 
 
 def _market(record: Record) -> str:

@@ -155,8 +155,11 @@ def test_what_was_sealed_for_another_venue_moves_nothing_here(room: Room) -> Non
 def test_limits_go_down_by_one_and_up_by_two(room: Room) -> None:
     room.by("alice", "limit", "set", "max_order_usd", "500", "--reason", "thin book")
     room.by("alice", "limit", "set", "max_order_usd", "600", code=1)
-    room.by("alice", "limit", "set", "max_order_usd", "much", code=2)
-    room.by("bob", "limit", "set", "max_order_usd", "600.0")
+    for none in ("much", "nan", "inf"):
+        room.by("alice", "limit", "set", "max_order_usd", none, code=2)
+    assert "max_order_usd 500 → 600.0, requested by alice" in room.by("bob", "limit", "set", "max_order_usd", "600.0")
+    room.by("alice", "limit", "set", "max_ordr_usd", "5", code=1)
+    assert "UNKNOWN_LIMIT; expected the name of a limit" in room.said.err
     shown = json.loads(room.run("limit", "show", "-o", "json"))
     row: dict[str, Any] = next(row for row in shown["limits"] if row["limit"] == "max_order_usd")
     assert shown["version"] == 3
@@ -165,12 +168,17 @@ def test_limits_go_down_by_one_and_up_by_two(room: Room) -> None:
 
 
 def test_pause_and_its_resume_stage_and_upgrade(room: Room) -> None:
-    room.run("pause", "--scope", "strategy:trend", "--reason", "looks odd")
+    told = room.run("pause", "--scope", "strategy:trend", "--reason", "looks odd")
     paused = room.halts()[-1]
+    assert "REDUCE_ONLY strategy:trend: OPERATOR" in told
+    assert told.count(paused[:12]) == 1
     room.run("pause", "--scope", "strategy:trend", "--reason", "still")
     assert room.halts()[-1] == paused, "what stands is not raised twice, and is answered"
     sealed = room.sealed("alice", "resume", paused)
     room.by("bob", "resume", paused, "--signature", str(sealed))
+    sealed = room.sealed("alice", "limit", "set", "velocity", "9")
+    told = room.by("bob", "limit", "set", "velocity", "9", "--signature", str(sealed))
+    assert told.count("LimitChanged") == 1, "one seal was enough: the other is not sent"
     room.by("alice", "stage", "promote", code=2)
     room.by("alice", "stage", "demote", "--reason", "first loss")
     status = json.loads(room.run("stage", "status", "-o", "json"))
