@@ -32,7 +32,7 @@ from libs.common.events import (
 from services.risk import halts, limitfile, modes
 from services.risk.config import LIVE_STAGES, STAGE_SHARES, RiskConfig
 from services.risk.modes import scope_mode, worst
-from services.risk.state import BOOK, MINUTE_NS, RiskState, Signature
+from services.risk.state import BOOK, MINUTE_NS, Block, RiskState, Signature
 from services.risk.valuation import marked
 
 NONCES_KEPT = 1000
@@ -122,19 +122,23 @@ def _is_scope(state: RiskState, config: RiskConfig, scope: str) -> bool:
 def _resume(state: RiskState, config: RiskConfig, event: ResumeRequested) -> Iterator[Event]:
     block = modes.halt_named(state, event.halt_id)
     refusal = _unsigned(state, config, event)
-    if refusal is None and state.liquidating:
-        refusal = "LIQUIDATING"
-    if refusal is None and block is None:
-        refusal = "UNKNOWN_HALT"
-    if refusal is None and block is not None and not modes.may_rebase(state, block):
-        refusal = "ONE_REBASE_A_DAY"
-    refusal = refusal or _alone(state, event)
-    if refusal is not None or block is None:
+    if block is None:
         yield _refuse(event, refusal or "UNKNOWN_HALT")
+        return
+    refusal = refusal or _standing(state, block) or _alone(state, event)
+    if refusal is not None:
+        yield _refuse(event, refusal)
         return
     resumed = modes.resumption(state, block, event.operator)
     yield msgspec.structs.replace(resumed, requested_by=_first(state, event), why=event.reason)
     yield marked(state)
+
+
+def _standing(state: RiskState, block: Block) -> str | None:
+    """Why a halt stays for now, whoever asks."""
+    if state.liquidating:
+        return "LIQUIDATING"
+    return None if modes.may_rebase(state, block) else "ONE_REBASE_A_DAY"
 
 
 def _limit(state: RiskState, config: RiskConfig, event: LimitChange) -> Event:
@@ -241,8 +245,6 @@ def subject_of(event: Command) -> str:
             return f"resume {halt_id}"
         case LimitChange(name=name, value=value):
             return f"limit {name} {value.normalize()}" if value.is_finite() else ""
-        case StageChange(stage=stage):
-            return f"stage {stage}"
         case UpgradeWindow(minutes=minutes):
             return f"upgrade {minutes}"
         case _:

@@ -23,7 +23,7 @@ from libs.common.events import (
 )
 from libs.common.record import Record
 from libs.common.values import Side
-from services.risk import exits, halts, limits, pricing, sizing
+from services.risk import exits, halts, kernel, limits, pricing, sizing
 from services.risk.config import EntryStyle, RiskConfig
 from services.risk.draft import Draft
 from services.risk.exits import Exit
@@ -203,7 +203,7 @@ def sized(state: RiskState, config: RiskConfig, event: Signal) -> Size | Use:
 def _leave(state: RiskState, config: RiskConfig, event: Signal, record: Record, lots: int) -> Iterator[Event]:
     """Close `lots` of the stake: reduce-only as far as the book holds that side, else an entry like any other."""
     strategy, symbol = event.strategy, event.symbol
-    sign = -1 if state.ledger.stake_lots(strategy, symbol) > 0 else 1
+    sign = kernel.against(state.ledger.stake_lots(strategy, symbol))
     task = state.tasks.get(pair(strategy, symbol))
     if state.liquidating:
         yield refused(strategy, symbol, Reason.MODE, "LIQUIDATING: only risk's own orders pass")
@@ -241,7 +241,7 @@ def leave(state: RiskState, config: RiskConfig, seed: str, task: Task) -> Iterat
     lots = exits.held(state, pair(task.strategy, task.symbol))
     made = list(exits.attempt(state, config, seed, task))
     yield from made
-    sign = -1 if lots > 0 else 1
+    sign = kernel.against(lots)
     busy = any(o.strategy == task.strategy and o.symbol == task.symbol for o in state.orders.values())
     if made or busy or lots == 0 or state.ledger.lots(task.symbol) * sign < 0:
         return
@@ -262,7 +262,7 @@ def retries(state: RiskState, config: RiskConfig, record: Record) -> Iterator[Ev
         if task.order_link_id in state.orders:
             continue
         for event in leave(state, config, record.id, task):
-            is_chained = task.stream and isinstance(event, OrderIntent | StakeTransferred)
+            is_chained = isinstance(event, OrderIntent | StakeTransferred)
             yield Linked(event, (task.stream, task.seq), task.correlation) if is_chained else event
 
 

@@ -94,7 +94,7 @@ def on_exit_intent(state: RiskState, event: OrderIntent, record: Record) -> None
     whole = min(abs(held(state, key)), abs(state.ledger.lots(event.symbol)))
     if event.purpose is not Purpose.FLATTEN and lots < whole and lots != state.markets[event.symbol].max_lots:
         return
-    stream, seq = record.cause[0] if record.cause else ("", 0)
+    stream, seq = record.cause[0]
     state.tasks[key] = Task(
         event.strategy, event.symbol, event.purpose, 0, event.order_link_id, stream, seq, record.correlation
     )
@@ -158,7 +158,7 @@ def _has_entry(state: RiskState, key: str) -> bool:
 def attempt(state: RiskState, config: RiskConfig, seed: str, task: Task) -> Iterator[Event]:
     """The next order of a task, as far as the book holds that side; nothing when it holds none of it."""
     lots = held(state, pair(task.strategy, task.symbol))
-    sign = -1 if lots > 0 else 1
+    sign = kernel.against(lots)
     possible = reducible(state, task.symbol, abs(lots), sign)
     order = intent(state, config, seed, Exit(task.strategy, task.symbol, task.purpose, possible, sign, task.tries))
     if order is not None:
@@ -172,7 +172,7 @@ def attempt(state: RiskState, config: RiskConfig, seed: str, task: Task) -> Iter
 def stops(state: RiskState, config: RiskConfig, record: Record, symbol: str) -> Iterator[Event]:
     """Exit each stake of the symbol whose mark crossed entry minus (long) or plus (short) its stop distance."""
     market = state.markets.get(symbol)
-    if market is None or market.mark_units <= 0 or not state.stops or state.liquidating:
+    if market is None or not market.mark_units or not state.stops or state.liquidating:
         return
     for stake in list(state.ledger.stakes.values()):
         key = pair(stake.strategy, symbol)
@@ -181,7 +181,7 @@ def stops(state: RiskState, config: RiskConfig, record: Record, symbol: str) -> 
         distance = state.ledger.lot_units(symbol, state.stops[key])
         if stake.unrealised_units(market.mark_units) > -distance * abs(stake.lots):
             continue
-        sign = -1 if stake.lots > 0 else 1
+        sign = kernel.against(stake.lots)
         lots = reducible(state, symbol, abs(stake.lots), sign)
         order = intent(state, config, record.id, Exit(stake.strategy, symbol, Purpose.STOP, lots, sign))
         if order is not None:
@@ -204,22 +204,17 @@ def slices(state: RiskState, config: RiskConfig, record: Record) -> Iterator[Eve
     """One reduce-only slice per symbol that is held and has none under way; the largest position first."""
     if not state.liquidating:
         return
-    for symbol, position in sorted(state.ledger.positions.items(), key=lambda item: -_worth(state, item[0])):
-        sign = -1 if position.lots > 0 else 1
-        if held(state, pair(OWN, symbol)) == 0 or symbol not in state.markets or reduce_open(state, symbol, sign) > 0:
+    for market in sorted(state.markets.values(), key=lambda m: -abs(state.ledger.lots(m.symbol)) * m.mark_units):
+        symbol, key = market.symbol, pair(OWN, market.symbol)
+        position = held(state, key)
+        sign = kernel.against(position)
+        if position == 0 or reduce_open(state, symbol, sign) > 0:
             continue
-        market = state.markets[symbol]
         most = kernel.lots_for(to_units(config.flatten_slice_usd), market.mark_units)
-        wanted = min(abs(position.lots), max(most, market.min_lots, market.step))
+        wanted = min(abs(position), max(most, market.min_lots, market.step))
         lots = reducible(state, symbol, wanted, sign)
-        key = pair(OWN, symbol)
         tries = state.tasks[key].tries if key in state.tasks else 0
         order = intent(state, config, record.id, Exit(OWN, symbol, Purpose.FLATTEN, lots, sign, tries))
         if order is not None:
             yield from clear_way(state, order)
             yield order
-
-
-def _worth(state: RiskState, symbol: str) -> int:
-    market = state.markets.get(symbol)
-    return abs(state.ledger.lots(symbol)) * market.mark_units if market is not None else 0

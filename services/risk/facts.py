@@ -143,7 +143,6 @@ def on_heartbeat(state: RiskState, config: RiskConfig, body: e.Heartbeat, record
     state.peers[body.service] = [body.code, body.config]
     if body.service == RISK:
         state.beat_at = state.now
-        return
     if body.service == "execution":
         state.requests, state.errors = body.api_requests, body.api_errors
         if body.http_silent_ms:
@@ -192,7 +191,6 @@ def on_limits(state: RiskState, config: RiskConfig, body: e.LimitChanged, record
 def on_stage(state: RiskState, config: RiskConfig, body: e.StageChanged, record: Record) -> None:
     state.stage, state.share = body.stage, body.share
     valuation.set_ratios(state)
-    commands.on_obeyed(state)
 
 
 def on_upgrade(state: RiskState, config: RiskConfig, body: e.UpgradeOpened, record: Record) -> None:

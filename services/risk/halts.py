@@ -85,7 +85,7 @@ def sweeps(state: RiskState) -> Iterator[Event]:
     for order in list(state.orders.values()):
         if order.reduce_only or not rests(order) or not is_due(order, state.now):
             continue
-        is_old = 0 < order.cancel_at <= state.now
+        is_old = order.cancel_at != 0 and order.cancel_at <= state.now
         mode = modes.effective_mode(state, order.strategy, order.symbol)
         if is_old or mode is not Mode.NORMAL:
             reason = "ttl" if is_old else mode.value

@@ -198,7 +198,7 @@ def _is_stopped(state: RiskState, hedge: Hedge) -> bool:
     """Whether both legs together have lost the stop distance."""
     legs = [state.ledger.stake(hedge.strategy, symbol) for symbol in (hedge.symbol, hedge.hedge)]
     marks = [state.markets[symbol].mark_units for symbol in (hedge.symbol, hedge.hedge)]
-    if any(leg is None or leg.lots == 0 for leg in legs) or 0 in marks:
+    if any(leg is None or leg.lots == 0 for leg in legs) or not all(marks):
         return False
     profit = sum(leg.unrealised_units(mark) for leg, mark in zip(legs, marks, strict=True) if leg is not None)
     return profit <= -to_units(hedge.stop_distance * abs(_quantity(state, hedge.strategy, hedge.symbol)))

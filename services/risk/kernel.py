@@ -34,6 +34,11 @@ def closable(lots: int, open_reduce: int, sign: int) -> int:
     return max(abs(lots) - open_reduce, 0)
 
 
+def against(lots: int) -> int:
+    """Sign of an order that closes `lots`: -1 sells what is long, +1 buys what is short."""
+    return -1 if lots > 0 else 1
+
+
 def side_value(lots: int, lot_units: int, open_units: int, sign: int) -> int:
     """Worst value on one side of a symbol: what is held there at mark plus what may still fill there (units)."""
     return max(lots * sign, 0) * lot_units + open_units
@@ -66,6 +71,11 @@ def rescaled(base_units: int, before_units: int, after_units: int) -> int:
     if before_units <= 0:
         return base_units + after_units - before_units
     return base_units * after_units // before_units
+
+
+def later(stamps: list[int], since: int) -> list[int]:
+    """Those of the rising `stamps` that are later than `since`."""
+    return stamps[bisect_right(stamps, since) :]
 
 
 def recent(stamps: list[int], since: int) -> int:

@@ -91,9 +91,14 @@ def on_feed_up(state: RiskState, event: FeedUp) -> None:
         state.markets[event.symbol].down = False
 
 
+def silence_ns(state: RiskState) -> int:
+    """How old a tick may grow before it counts for nothing: never below three instants of a tape."""
+    return max(int(state.limits.feed_silence) * NS_PER_MS, 3 * state.window_ns)
+
+
 def on_time(state: RiskState) -> None:
     """What is bad by going on: silence, and a position above a limit that was lowered."""
-    silence = max(int(state.limits.feed_silence) * NS_PER_MS, 3 * state.window_ns)
+    silence = silence_ns(state)
     if state.tick_at and state.now - state.tick_at >= silence:
         silent_ms = Decimal((state.now - state.tick_at) // NS_PER_MS)
         modes.note(state, BOOK, Reason.FEED_SILENCE, silent_ms, Decimal(silence // NS_PER_MS))

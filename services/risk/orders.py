@@ -17,6 +17,7 @@ from libs.common.events import (
     Purpose,
     TimeInForce,
 )
+from services.risk import kernel
 from services.risk.state import MINUTE_NS, NS_PER_MS, NS_PER_S, Order, RiskState, pair
 
 ACKS_KEPT = 20
@@ -50,16 +51,16 @@ def on_intent(state: RiskState, event: OrderIntent) -> None:
         cancel_at=state.now + event.cancel_after_ms * NS_PER_MS if event.cancel_after_ms else 0,
     )
     if event.purpose is Purpose.FLATTEN:
-        state.slices_at = [at for at in state.slices_at if at > state.now - NS_PER_S] + [state.now]
+        state.slices_at = [*kernel.later(state.slices_at, state.now - NS_PER_S), state.now]
     if event.purpose is not Purpose.ENTRY:
         return
     key = pair(event.strategy, event.symbol)
-    state.entries_at = [at for at in state.entries_at if at > state.now - NS_PER_S] + [state.now]
+    state.entries_at = [*kernel.later(state.entries_at, state.now - NS_PER_S), state.now]
     if event.stop_distance > 0:
         state.stops[key] = event.stop_distance
     repeat = state.repeats.get(key)
     if repeat is not None:
-        repeat.approved_at = [at for at in repeat.approved_at if at > state.now - MINUTE_NS] + [state.now]
+        repeat.approved_at = [*kernel.later(repeat.approved_at, state.now - MINUTE_NS), state.now]
 
 
 def on_order(state: RiskState, event: Event) -> None:
@@ -89,7 +90,7 @@ def on_fill(state: RiskState, event: Fill) -> None:
     if order is None:
         return
     if order.filled == 0:
-        recent = [at for at in state.fills_at.get(order.strategy, ()) if at > state.now - MINUTE_NS]
+        recent = kernel.later(state.fills_at.get(order.strategy, []), state.now - MINUTE_NS)
         state.fills_at[order.strategy] = [*recent, state.now]
     grid = state.ledger.grids[order.symbol]
     order.filled = max(order.filled, grid.lots(event.cum_qty))

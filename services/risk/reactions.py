@@ -14,9 +14,21 @@ from libs.common.events import Event, Mode, Purpose, Reason
 from libs.common.portfolio import OWN
 from libs.common.record import GapFound, Record, Started, Timer
 from libs.common.streams import RISK
-from services.risk import commands, entries, exits, halts, hedges, limitfile, limits, modes, standing, valuation
+from services.risk import (
+    commands,
+    entries,
+    exits,
+    halts,
+    hedges,
+    limitfile,
+    limits,
+    markets,
+    modes,
+    standing,
+    valuation,
+)
 from services.risk.config import STAGE_SHARES, RiskConfig
-from services.risk.state import BOOK, NS_PER_MS, NS_PER_S, RiskState, pair, strategy_scope
+from services.risk.state import BOOK, NS_PER_S, RiskState, pair, strategy_scope
 from services.risk.verdict import counted
 
 Outputs = Iterator[Event | Linked]
@@ -101,8 +113,8 @@ def _armed(state: RiskState, config: RiskConfig) -> Outputs:
     born = state.blocks.get(f"{BOOK}/{Reason.BORN}")
     if not config.auto_arm or born is None or not (state.reconciled and state.funded):
         return
-    fresh_ns = max(int(state.limits.feed_silence) * NS_PER_MS, 3 * state.window_ns)
-    if any(m.mark_units > 0 and m.tick_at and state.now - m.tick_at <= fresh_ns for m in state.markets.values()):
+    silence = markets.silence_ns(state)
+    if any(m.mark_units and m.tick_at and state.now - m.tick_at < silence for m in state.markets.values()):
         yield modes.resumption(state, born, "auto_arm")
         yield valuation.marked(state)
 
@@ -150,14 +162,19 @@ def on_drift(state: RiskState, config: RiskConfig, body: e.DriftMeasured, record
 
 
 def on_started(state: RiskState, config: RiskConfig, body: Started, record: Record) -> Outputs:
-    """A fresh book is born halted; an existing one takes over what the file tightens anew, and says what it ignores."""
-    file, stage = msgspec.structs.asdict(config.limits), config.stage
-    if body.fresh:
-        yield e.Halted(reason=Reason.BORN, measured=Decimal(0), limit=Decimal(0), scope=BOOK, mode=Mode.HALTED)
-        yield e.LimitChanged(version=1, limits=file, operator="file")
-        yield e.CapitalAllocated(shares=dict(config.allocation))
-        yield e.StageChanged(stage=stage, share=STAGE_SHARES[stage], operator="file")
-        return
+    yield from _born(config) if body.fresh else _started_again(state, config)
+
+
+def _born(config: RiskConfig) -> Outputs:
+    """A fresh book: halted, with what the file says."""
+    yield e.Halted(reason=Reason.BORN, measured=Decimal(0), limit=Decimal(0), scope=BOOK, mode=Mode.HALTED)
+    yield e.LimitChanged(version=1, limits=msgspec.structs.asdict(config.limits), operator="file")
+    yield e.CapitalAllocated(shares=dict(config.allocation))
+    yield e.StageChanged(stage=config.stage, share=STAGE_SHARES[config.stage], operator="file")
+
+
+def _started_again(state: RiskState, config: RiskConfig) -> Outputs:
+    """A book takes over what the file tightens anew, and says what it ignores."""
     limits, ignored = limitfile.taken(state.limits, state.file_before, config.limits)
     if limits != state.limits:
         changed = limitfile.differences(state.limits, limits)
