@@ -160,7 +160,7 @@ class Instrument:
 
     @property
     def base_coin(self) -> str:
-        return self.name.removesuffix("USDT").removesuffix("USDC")
+        return self.name.removesuffix("USDT") if self.name.endswith("USDT") else self.name.removesuffix("USDC")
 
     def price_text(self, ticks: int) -> str:
         value = ticks * self._price_points

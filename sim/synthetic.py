@@ -18,7 +18,7 @@ NS = 1_000_000_000
 DEFAULT_START_MS = 1_704_088_800_000
 """2024-01-01 06:00 UTC, a Monday: the default tape of three hours meets one funding stamp (08:00)."""
 
-OPENINGS = {"BTCUSDT": "60000", "ETHUSDT": "3000"}
+OPENINGS = {"BTCUSDT": "60000", "ETHUSDT": "3000", "USDCUSDT": "1"}
 """Opening prices in USDT; any other symbol opens at 100."""
 
 

@@ -54,8 +54,8 @@ def symbol_of(name: str, category: str) -> str:
 
 
 def base_coin(symbol: str) -> str:
-    """The coin that a symbol trades: `BTCUSDT-SPOT` -> `BTC`. Quoted in USDT or USDC, as all of ours are."""
-    return venue_name(symbol).removesuffix("USDT").removesuffix("USDC")
+    """The coin that a symbol trades: `BTCUSDT-SPOT` -> `BTC`, `USDCUSDT-SPOT` -> `USDC`. Quoted in USDT, as all of ours are."""
+    return venue_name(symbol).removesuffix("USDT")
 
 
 def to_units(amount: Decimal) -> int:

@@ -64,7 +64,7 @@ class ExecutionConfig(msgspec.Struct, frozen=True, kw_only=True):
             if not tradable(symbol):
                 raise ValueError(
                     f"symbols: expected USDT perpetuals (BTCUSDT) and spot pairs (BTCUSDT-SPOT), was {symbol!r}; "
-                    "options and dated futures are not traded"
+                    "options, dated futures and what is settled or quoted in another coin are not traded"
                 )
         if not 0 < self.longest_approval_ms <= LONGEST_APPROVAL_MS:
             raise ValueError(
@@ -86,5 +86,7 @@ MARGIN_MODES = ("REGULAR_MARGIN", "ISOLATED_MARGIN", "PORTFOLIO_MARGIN")
 
 
 def tradable(symbol: str) -> bool:
-    """A perpetual or a spot pair by its name: what has a dash besides our suffix is dated, or an option."""
-    return venue_name(symbol).isalnum()
+    """A perpetual or a spot pair in USDT by its name: what has a dash besides our suffix is dated, or an option; BTCPERP is
+    settled in USDC, and BTCUSDC-SPOT is paid for in it."""
+    name = venue_name(symbol)
+    return name.isalnum() and name.endswith("USDT")

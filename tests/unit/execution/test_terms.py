@@ -236,9 +236,13 @@ def test_demo_accounts_and_tapes_are_not_asked() -> None:
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("symbol", ["BTC-29DEC23-80000-C", "BTC-26JUN26-60000-P-USDT", "BTCUSDT-26DEC25", ""])
-def test_options_and_dated_futures_are_refused(symbol: str) -> None:
-    with pytest.raises(ValueError, match="options and dated futures are not traded"):
+OPTIONS = ["BTC-29DEC23-80000-C", "BTC-26JUN26-60000-P-USDT"]
+IN_USDC = ["BTCPERP", "BTCUSDC-SPOT"]
+
+
+@pytest.mark.parametrize("symbol", [*OPTIONS, *IN_USDC, "BTCUSDT-26DEC25", ""])
+def test_what_is_no_perpetual_or_spot_pair_in_usdt_is_refused(symbol: str) -> None:
+    with pytest.raises(ValueError, match="settled or quoted in another coin are not traded"):
         ExecutionConfig(symbols=(symbol,))
 
 
