@@ -27,6 +27,7 @@ from libs.common.record import Record
 from libs.common.settings import Settings, load
 from libs.common.stepper import Local, Stepper
 from libs.common.streams import EXECUTION, LOCKSTEP_SERVICES, MARKETDATA, MONITOR, RISK, SERVICES, SIGNAL
+from libs.common.values import SPOT, SPOT_SUFFIX
 from services.execution.core import ExecutionCore
 from services.marketdata.core import MarketdataCore
 from services.monitor.core import MonitorCore
@@ -42,7 +43,6 @@ from sim.tape import open_tape
 from tests.scenarios.journal import Journalled, Replay
 
 NS_PER_MS, S = 1_000_000, 1_000_000_000
-WINDOW_MS = 500
 E = TypeVar("E", bound=Event)
 SEAL_KEY, SEAL_PUBLIC = seal.generate()
 OPERATORS = {name: seal.generate() for name in ("ana", "ben")}
@@ -80,6 +80,7 @@ class World:
         self.seed, self.dice = seed, random.Random(f"scenario-{seed}")
         self._changes = msgspec.json.encode(changes or {})
         settings = settings_of(self._changes)
+        self.window_ms = settings.run.instant_ms
         spec_text = ",".join(filter(None, (f"synthetic:seed={seed}", f"minutes={minutes}", "crash=0", tape)))
         played = open_tape([spec_text], seed)
         spec = AccountSpec(usdt=settings.section("sim", SimConfig).usdt)
@@ -91,7 +92,8 @@ class World:
         self._listen()
         cores = [self._make(service) for service in SERVICES]
         topics: Any = cores[0]
-        self.venue = Venue(self.exchange, spec.name, topics.config.topics())
+        spot = tuple(topic + SPOT_SUFFIX for topic in topics.config.topics(SPOT))
+        self.venue = Venue(self.exchange, spec.name, topics.config.topics() + spot)
         self.epoch = {RISK: 1}
         self._finish = {RISK: self._finish_risk}
         self.mesh = Journalled(cores, self._send, gate_changes, self._finish, self._sink)
@@ -107,6 +109,8 @@ class World:
         self._nonces = 0
         self.naked_s = 0.0
         """The longest that a position of ours stood without a stop at the exchange."""
+        self.exits_cover = False
+        """An exit that was approved within the last two seconds is as good as a stop."""
         self.requests: list[tuple[int, str]] = []
         """(when, path) of every request that left."""
         self._bare: dict[str, int] = {}
@@ -150,7 +154,7 @@ class World:
 
     @property
     def next_at(self) -> int:
-        return self.at + WINDOW_MS * NS_PER_MS
+        return self.at + self.window_ms * NS_PER_MS
 
     def step(self) -> None:
         """One instant."""
@@ -162,7 +166,7 @@ class World:
             held += [self._stamp(item) for item in batches.pop(service, [])]
             if held and service not in self.deaf:
                 batches[service], self._held[service] = held, []
-        self.mesh.instant(instant_record(self.number, self.at, WINDOW_MS), batches)
+        self.mesh.instant(instant_record(self.number, self.at, self.window_ms), batches)
         self._look_for_stops()
 
     def _stamp(self, item: Local) -> Local:
@@ -177,12 +181,22 @@ class World:
         for order in self.account.open_orders.values():
             if order.stop_type:
                 covered[order.symbol] = covered.get(order.symbol, 0) + order.leaves
+        leaving = self._leaving() if self.exits_cover else ()
         for symbol, position in self.account.positions.items():
-            if abs(position.lots) <= covered.get(symbol, 0):
+            if abs(position.lots) <= covered.get(symbol, 0) or symbol in leaving:
                 self._bare.pop(symbol, None)
                 continue
             since = self._bare.setdefault(symbol, self.at)
             self.naked_s = max(self.naked_s, (self.at - since) / S)
+
+    def _leaving(self) -> set[str]:
+        found: set[str] = set()
+        for record in reversed(self.log):
+            if record.at < self.at - 2 * S:
+                break
+            if isinstance(record.body, OrderIntent) and record.body.reduce_only:
+                found.add(record.body.symbol)
+        return found
 
     def run(self, seconds: float) -> None:
         end = self.at + int(seconds * S)
@@ -255,11 +269,19 @@ class World:
         """Bodies of a type, from the instant `since` (ns) on."""
         return [record.body for record in self.log if type(record.body) is kind and record.at >= since]  # type: ignore[misc]
 
+    def of_at(self, kind: type[Event], since: int = 0) -> list[int]:
+        """When events of a type were (ns), from the instant `since` on."""
+        return [record.at for record in self.log if type(record.body) is kind and record.at >= since]
+
     def records(self, kind: type[Event]) -> Iterator[Record]:
         return (record for record in self.log if type(record.body) is kind)
 
     def mode(self, scope: str = "book") -> str:
         return str(scope_mode(self.core(RISK).state, scope).value)
+
+    def halts(self) -> list[str]:
+        """Halts that stand, as risk names them."""
+        return [block.halt_id for block in self.core(RISK).state.blocks.values() if block.halt_id]
 
     def open_lots(self) -> int:
         """Lots held at the exchange, all symbols."""
@@ -284,6 +306,11 @@ class World:
                     return True
                 stands = isinstance(record.body, AlertRaised)
         return stands
+
+    def told_s(self, alert: str, since: int) -> float:
+        """Seconds from an instant (ns) until people were told; infinite when they were not."""
+        raised = (r.at for r in self.records(AlertRaised) if r.body.name == alert and r.at >= since)  # type: ignore[attr-defined]
+        return (next(raised, 2**63) - since) / S
 
     def alerts(self) -> set[str]:
         return set(self.core(MONITOR).state.alerts)
