@@ -117,7 +117,8 @@ def page(found: Incident, settings: str) -> Iterator[str]:
     assert isinstance(halt, Halted)
     yield f"# Halt {found.halt.id[:12]}: {halt.reason} of {halt.scope}"
     yield ""
-    yield f"{utc(found.halt.at)} UTC, mode {halt.mode}. Measured {decimal_text(halt.measured)}, limit {decimal_text(halt.limit)}. {halt.detail}".rstrip()
+    figures = f" Measured {decimal_text(halt.measured)}, limit {decimal_text(halt.limit)}." if halt.limit else ""
+    yield f"{utc(found.halt.at)} UTC, mode {halt.mode}.{figures} {halt.detail}".rstrip()
     if isinstance(ended := found.ended and found.ended.body, Resumed):
         assert found.ended is not None
         seconds = (found.ended.at - found.halt.at) / _NS_PER_S

@@ -22,8 +22,8 @@ def money_lines(report: Mapping[str, Any]) -> Iterator[str]:
     drawdown = _decimal(equity["max_drawdown"]) * 100
     yield f"  equity {_usd(equity['start'])} → {_usd(equity['end'])} ({change:+,.2f}), max drawdown {drawdown:.2f} %"
     for halt in report["halts"]:
-        figures = f"{_number(halt['measured'])} of {_number(halt['limit'])}"
-        yield f"  halt {halt['reason']} {figures}   tidegate why {halt['id'][:12]}"
+        figures = f" {_number(halt['measured'])} of {_number(halt['limit'])}" if _decimal(halt["limit"]) else ""
+        yield f"  halt {halt['reason']}{figures}   tidegate why {halt['id'][:12]}"
 
 
 def lines(report: Mapping[str, Any], run_dir: Path, restarts: Mapping[str, int]) -> Iterator[str]:

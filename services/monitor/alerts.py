@@ -42,9 +42,8 @@ def _watchdog(state: State, found: dict[str, Alert]) -> None:
 def _halts(state: State, found: dict[str, Alert]) -> None:
     for halt in state.halts.values():
         if halt.reason is not Reason.BORN:  # a fresh book is born halted: nothing has happened yet
-            summary = (
-                f"{halt.scope} {halt.mode.value}: {halt.reason.value} measured {halt.measured}, limit {halt.limit}"
-            )
+            figures = f" measured {halt.measured}, limit {halt.limit}" if halt.limit else f" {halt.detail}"
+            summary = f"{halt.scope} {halt.mode.value}: {halt.reason.value}{figures}".rstrip()
             found[f"halt:{halt.scope}"] = Alert(PAGE, summary)
     for scope, mode in state.modes.items():
         if mode is Mode.REDUCE_ONLY and f"halt:{scope}" not in found:
