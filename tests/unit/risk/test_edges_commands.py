@@ -7,10 +7,18 @@ from typing import Any
 import pytest
 
 from libs.common import events as e
-from libs.common.events import CommandRefused, Halted, PortfolioMarked, Resumed, StageChanged, UpgradeOpened
+from libs.common.events import (
+    CommandRefused,
+    Halted,
+    LimitChanged,
+    PortfolioMarked,
+    Resumed,
+    StageChanged,
+    UpgradeOpened,
+)
 from services.risk import commands
 from services.risk.state import Signature
-from tests.unit.risk.desk import MINUTE, Desk, of, only, opened
+from tests.unit.risk.desk import MINUTE, D, Desk, of, only, opened
 from tests.unit.risk.test_commands import command, halt, settings
 
 
@@ -119,6 +127,51 @@ def test_seals_are_kept_for_as_many_subjects_as_there_is_room_the_oldest_go_firs
     assert len(desk.state.signatures) == commands.OPEN_SUBJECTS
     assert "limit x 1" not in desk.state.signatures
     assert desk.state.signatures["limit y 1"] == Signature("bob", 0), "of a command not heard no seal is good"
+
+
+@pytest.mark.parametrize("forged", [{"key": "none"}, {"key": "alice"}, {"expires_at": 0}])
+def test_a_seal_that_does_not_count_is_nobodys_first(forged: dict[str, Any]) -> None:
+    """Whoever writes bob's name on a command has not made bob the first of two."""
+    desk, halt_id = live()
+    refused = only(command(desk, e.ResumeRequested, "bob", halt_id=halt_id, **forged), CommandRefused)
+    assert refused.reason in ("SEAL", "EXPIRED")
+    assert desk.state.signatures == {}
+    assert only(ask(desk, halt_id, "alice"), CommandRefused).reason == "SECOND_OPERATOR"
+
+
+def test_two_seals_open_one_window() -> None:
+    desk = opened(settings(stage="full"))
+    for _ in range(2):
+        made = command(desk, e.UpgradeWindow, "alice", minutes=5)
+        assert only(made, CommandRefused).reason == "SECOND_OPERATOR"
+        only(command(desk, e.UpgradeWindow, "bob", minutes=5), UpgradeOpened)
+    again = command(desk, e.UpgradeWindow, "bob", minutes=5)
+    assert only(again, CommandRefused).reason == "SECOND_OPERATOR", "alice's seal is used up"
+
+
+def test_seals_that_were_used_up_take_no_room_from_one_that_still_waits() -> None:
+    desk, halt_id = live()
+    raised = {"name": "max_order_usd", "value": D(20_000)}
+    assert only(command(desk, e.LimitChange, "alice", **raised), CommandRefused).reason == "SECOND_OPERATOR"
+    for _ in range(commands.OPEN_SUBJECTS + 1):
+        ask(desk, halt_id, "alice")
+        only(ask(desk, halt_id, "bob"), Resumed)
+        halt_id = halt(desk)
+    assert only(command(desk, e.LimitChange, "bob", **raised), LimitChanged).requested_by == "alice"
+
+
+@pytest.mark.parametrize(("left", "reason"), [(0, "EXPIRED"), (1, None)])
+def test_a_command_is_good_until_it_expires_and_not_at_that_instant(left: int, reason: str | None) -> None:
+    desk = opened(settings())
+    made = command(desk, e.LimitChange, name="max_order_usd", value=D(100), expires_at=desk.now + left)
+    assert [refused.reason for refused in of(made, CommandRefused)] == ([reason] if reason else [])
+
+
+def test_who_cannot_seal_is_not_told_which_halts_there_are() -> None:
+    desk = opened(settings())
+    halt(desk)
+    assert only(command(desk, e.ResumeRequested, key="none", halt_id="none"), CommandRefused).reason == "SEAL"
+    assert only(command(desk, e.ResumeRequested, halt_id="none"), CommandRefused).reason == "UNKNOWN_HALT"
 
 
 @pytest.mark.parametrize(("expires_in", "goes"), [(0, True), (1, False)])

@@ -120,7 +120,7 @@ def test_resume_forgives_the_streak_until_the_next_loss_counts_again() -> None:
 def test_resume_clears_windows() -> None:
     desk = opened()
     desk.state.acks_ms = [2000] * 20
-    assert resume(desk, raise_halt(desk, Reason.MAX_LATENCY_MS)).rebased[0].name == "acks"
+    assert resume(desk, raise_halt(desk, Reason.MAX_LATENCY_MS)).rebased == (e.Rebase("acks", D(20), D(0)),)
     desk.state.requests, desk.state.errors = 10, 5
     assert resume(desk, raise_halt(desk, Reason.MAX_ERROR_RATE)).rebased == (e.Rebase("api_errors", D(5), D(0)),)
     assert (desk.state.acks_ms, desk.state.requests) == ([], 0)
