@@ -24,7 +24,7 @@ from services.risk.verdict import ONE, ZERO, Use, Verdict, calm, counted, exceed
 def assess(state: RiskState, draft: Draft) -> Verdict:
     """Shrink the draft to every cap, then judge it by every limit."""
     verdict = guarded(partial(_assess, state, draft))
-    return Verdict(0, (verdict.use,), verdict) if isinstance(verdict, Use) else verdict
+    return Verdict(draft.lots, (verdict.use,), verdict) if isinstance(verdict, Use) else verdict
 
 
 def _assess(state: RiskState, draft: Draft) -> Verdict:
@@ -303,19 +303,36 @@ def _worst_after(draft: Draft) -> int:
 # --- entry limits: transient causes ----------------------------------------------------------------------------------
 
 
-def _transient(reason: Reason, *, by_symbol: bool = False) -> Entry:
-    """A cause that makes a scope REDUCE_ONLY until it is quiet: what it measured when it was last bad, else nothing."""
+def feed_delay_ms(state: RiskState, draft: Draft) -> Use:
+    return _transient(state, BOOK, Reason.FEED_DELAY_MS)
 
-    def limit(state: RiskState, draft: Draft) -> Use:
-        allowed: Decimal = getattr(state.limits, reason.value)
-        key = f"{symbol_scope(draft.symbol) if by_symbol else BOOK}/{reason}" if state.conditions else ""
-        seen = state.conditions.get(key)
-        if seen is None:
-            return calm(reason, allowed)
-        return Use(LimitUse(reason, seen.measured, seen.limit), key in state.blocks)
 
-    limit.__name__ = reason.value
-    return limit
+def feed_silence(state: RiskState, draft: Draft) -> Use:
+    return _transient(state, BOOK, Reason.FEED_SILENCE)
+
+
+def clock_offset_ms(state: RiskState, draft: Draft) -> Use:
+    return _transient(state, BOOK, Reason.CLOCK_OFFSET_MS)
+
+
+def max_margin_ratio(state: RiskState, draft: Draft) -> Use:
+    return _transient(state, BOOK, Reason.MAX_MARGIN_RATIO)
+
+
+def velocity(state: RiskState, draft: Draft) -> Use:
+    return _transient(state, symbol_scope(draft.symbol), Reason.VELOCITY)
+
+
+def spread(state: RiskState, draft: Draft) -> Use:
+    return _transient(state, symbol_scope(draft.symbol), Reason.SPREAD)
+
+
+def _transient(state: RiskState, scope: str, reason: Reason) -> Use:
+    """A cause that makes its scope REDUCE_ONLY until it is quiet: what it measured when it was last bad, else nothing."""
+    seen = state.conditions.get(f"{scope}/{reason}") if state.conditions else None
+    if seen is None:
+        return calm(reason, getattr(state.limits, reason.value))
+    return Use(LimitUse(reason, seen.measured, seen.limit), True)
 
 
 Entry = Callable[[RiskState, Draft], Use]
@@ -335,12 +352,12 @@ ENTRY: tuple[Entry, ...] = (
     mode,
     not_reconciled,
     no_market,
-    _transient(Reason.FEED_DELAY_MS),
-    _transient(Reason.FEED_SILENCE),
-    _transient(Reason.CLOCK_OFFSET_MS),
-    _transient(Reason.MAX_MARGIN_RATIO),
-    _transient(Reason.VELOCITY, by_symbol=True),
-    _transient(Reason.SPREAD, by_symbol=True),
+    feed_delay_ms,
+    feed_silence,
+    clock_offset_ms,
+    max_margin_ratio,
+    velocity,
+    spread,
     in_flight,
     *(_on_book(limit) for limit in standing.STANDING),
     signal_repeats,

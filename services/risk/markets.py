@@ -31,6 +31,8 @@ def on_instrument(state: RiskState, event: InstrumentDefined) -> None:
     if market is None:
         market = state.markets[event.symbol] = Market(event.symbol)
     grid = state.ledger.grids[event.symbol]
+    if market.tick_size != event.tick_size:  # spreads of another tick say nothing of this one's
+        market.spreads = []
     market.tick_size = event.tick_size
     market.step = max(int(event.lot_size / grid.lot_size), 1)
     market.min_lots = int((event.min_qty / grid.lot_size).to_integral_value(ROUND_CEILING))
@@ -38,8 +40,10 @@ def on_instrument(state: RiskState, event: InstrumentDefined) -> None:
     market.min_notional_units = to_units(event.min_notional)
     market.price_limit_ratio = event.price_limit_ratio
     market.trading = event.status == "Trading"
-    if market.mark > 0:
-        _value(state, market, market.mark)
+    before_units = market.mark_units
+    _value(state, market, market.mark)
+    if before_units:  # the window under way began at a price, not at a value of a lot that is no more
+        market.velocity_units = market.velocity_units * market.mark_units // before_units
 
 
 def sane(price: Decimal) -> Decimal:
@@ -104,17 +108,16 @@ def on_time(state: RiskState) -> None:
         modes.note(state, BOOK, Reason.FEED_SILENCE, silent_ms, Decimal(silence // NS_PER_MS))
     for market in state.markets.values():
         if market.down:
-            modes.note(state, BOOK, Reason.FEED_SILENCE, Decimal(0), state.limits.feed_silence)
+            down_ms = Decimal((state.now - market.tick_at) // NS_PER_MS)
+            modes.note(state, BOOK, Reason.FEED_SILENCE, down_ms, state.limits.feed_silence)
         check_size(state, market.symbol)
 
 
 def check_size(state: RiskState, symbol: str) -> None:
     """A position above the limit (it was lowered) may only shrink."""
     held = abs(state.ledger.lots(symbol))
-    if held == 0:
-        return
     grid, limit = state.ledger.grids[symbol], state.limits.max_position_size
-    if held > grid.lots(limit):
+    if held and held > grid.lots(limit):
         modes.note(state, symbol_scope(symbol), Reason.MAX_POSITION_SIZE, grid.quantity(held), limit)
 
 
@@ -132,7 +135,7 @@ def revalue(state: RiskState, symbol: str) -> None:
     if market is None or position is None:
         return
     # Before any mark the position is worth what it cost.
-    unrealised = position.unrealised_units(market.mark_units) if market.mark_units > 0 else 0
+    unrealised = position.unrealised_units(market.mark_units) if market.mark_units else 0
     state.unrealised_units += unrealised - market.unrealised_units
     market.unrealised_units = unrealised
 
@@ -161,7 +164,7 @@ def _watch_velocity(state: RiskState, market: Market) -> None:
     """Move since the start of the running window against the standard deviation of such windows; integers."""
     span = max(VELOCITY_NS, state.window_ns)
     start = market.velocity_units
-    if start <= 0:
+    if start == 0:
         market.velocity_at, market.velocity_units = state.now, market.mark_units
         return
     move_e9 = abs(market.mark_units - start) * E9 // start
@@ -184,9 +187,7 @@ def _is_fast(move_e9: int, variance_e18: int, sigmas: Decimal) -> bool:
 
 
 def _sigmas(move_e9: int, variance_e18: int) -> Decimal:
-    if variance_e18 <= 0:
-        return Decimal(move_e9)
-    return (Decimal(move_e9) / Decimal(variance_e18).sqrt()).quantize(Decimal("0.01"))
+    return (Decimal(move_e9) / Decimal(max(variance_e18, 1)).sqrt()).quantize(Decimal("0.01"))
 
 
 def _median(values: list[int]) -> int:

@@ -54,8 +54,7 @@ def _rolled(state: RiskState, window: Window, number: int) -> Window:
 def on_equity(state: RiskState) -> None:
     """Equity changed: the peak follows it up, and a loss carried over midnight ends when it is over."""
     equity = state.equity_units
-    if equity > state.peak_units:
-        state.peak_units = equity
+    state.peak_units = max(state.peak_units, equity)
     for window in (state.day, state.week):
         if window.carried and equity >= window.base_units:
             _settle(window)

@@ -48,4 +48,10 @@ EQUIVALENT: dict[str, str] = {
     "services.risk.exits.transfers#163.0 Mult -> FloorDiv": "a quotient of opposite signs is below 0 too",
     "services.risk.exits.transfers#117.0 Lt -> LtE": "an empty stake comes last and ends the hand-over",
     "services.risk.exits.transfers#165.0 0 -> 1": "an empty stake comes last and ends the hand-over",
+    "services.risk.limits._assess#13.0 Gt -> GtE": "at the least quantity no cap can leave more",
+    "services.risk.limits.entry_collar#82.0 Gt -> GtE": "nothing beyond the reference measures 0 on either path",
+    "services.risk.markets.sane#16.0 Lt -> LtE": "a price of 0 is 0 on either path",
+    "services.risk.standing._loss#14.0 LtE -> Lt": "no loss is a measure of 0 that reaches nothing on either path",
+    "services.risk.draft.minimum_lots#21.0 0 -> 1": "the venue's step is a lot or more, and counts as well",
+    "services.risk.draft.ratio#18.0 LtE -> Lt": "nothing of something is 0 on either path",
 }

@@ -1,26 +1,25 @@
 """The hunt for mutants: a pytest session that collects and runs the tests once, then forks a child for every mutant.
 
-The first run notes which tests enter which function. A child applies its mutant and runs only those, quickest first, until one
-fails: it is killed. One that passes them all survives. Nothing is collected or imported twice, so a mutant costs what its
-tests cost.
+The first run notes which tests run which lines. A child applies its mutant and runs only those that run the changed statement,
+quickest first, until one fails: it is killed. One that passes them all survives. Nothing is collected or imported twice, so a
+mutant costs what its tests cost.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterable
-from types import FrameType
 from typing import Any
 
+import coverage
 import hypothesis
 import msgspec
 import pytest
 from _pytest.runner import runtestprotocol
 
-from tests.model.mutation import ROOT, Mutant, apply, loaded
+from tests.model.mutation import ROOT, Mutant, apply, forget, path_of
 
 TESTS = (
     "tests/unit/risk",
@@ -33,14 +32,14 @@ MOST_S = 12.0
 CHILDREN = 2
 KILLED, SURVIVED, HUNG = "killed", "survived", "hung"
 
-Code = tuple[str, int]
+Line = tuple[str, int]
 
 
 class Outcome(msgspec.Struct):
     mutant: Mutant
     fate: str
     tests: int
-    """How many tests enter the function; 0 means that no test could notice."""
+    """How many tests run the changed statement; 0 means that no test could notice."""
 
 
 class Hunt:
@@ -53,36 +52,34 @@ class Hunt:
         self.outcomes: list[Outcome] = []
         self.told = told
         self.seconds: dict[pytest.Item, float] = {}
-        self.entered: dict[Code, list[pytest.Item]] = {}
+        self.ran: dict[Line, list[pytest.Item]] = {}
         self.red: list[str] = []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        for item in session.items:
-            self._note(item)
+        noted = coverage.Coverage(data_file=None, config_file=False, include=[str(ROOT / "services/*")])
+        noted.start()
+        try:
+            for item in session.items:
+                noted.switch_context(item.nodeid)
+                self._note(item)
+        finally:
+            noted.stop()
+        items, data = {item.nodeid: item for item in session.items}, noted.get_data()
+        for path in data.measured_files():
+            for line, names in data.contexts_by_lineno(path).items():
+                self.ran[path, line] = [items[name] for name in names if name in items]
         if not self.red:
             self._hunt()
         return True
 
     def _note(self, item: pytest.Item) -> None:
-        """Run a test as it is and remember the functions of the services that it enters."""
-        codes: set[Code] = set()
-
-        def profile(frame: FrameType, event: str, _: object) -> None:
-            if event == "call":
-                codes.add((frame.f_code.co_filename, frame.f_code.co_firstlineno))
-
+        """Run a test as it is, with nothing remembered from the ones before."""
+        forget()
         began = time.monotonic()
-        sys.setprofile(profile)
-        try:
-            reports = runtestprotocol(item, log=False, nextitem=None)
-        finally:
-            sys.setprofile(None)
+        reports = runtestprotocol(item, log=False, nextitem=None)
         self.seconds[item] = time.monotonic() - began
         self.red += [item.nodeid for report in reports if report.failed]
-        for code in codes:
-            if code[0].startswith(str(ROOT)) and not any(part in code[0] for part in ("/tests/", "/site-packages/")):
-                self.entered.setdefault(code, []).append(item)
 
     def _hunt(self) -> None:
         running: dict[int, tuple[Mutant, int]] = {}
@@ -100,8 +97,9 @@ class Hunt:
             self._reap(running)
 
     def _tests(self, mutant: Mutant) -> list[pytest.Item]:
-        code = loaded(mutant.module, mutant.function).__code__
-        items = sorted(self.entered.get((code.co_filename, code.co_firstlineno), ()), key=self.seconds.__getitem__)
+        path = str(path_of(mutant.module))
+        able = dict.fromkeys(item for line in mutant.lines for item in self.ran.get((path, line), ()))
+        items = sorted(able, key=self.seconds.__getitem__)
         spent, kept = 0.0, []
         for item in items:
             spent += self.seconds[item]

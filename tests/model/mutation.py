@@ -11,7 +11,9 @@ import ast
 import copy
 import hashlib
 import importlib
+import sys
 from collections.abc import Callable, Iterator
+from functools import _lru_cache_wrapper
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
@@ -41,6 +43,8 @@ class Mutant(msgspec.Struct, frozen=True):
     node: int
     variant: int
     line: int
+    lines: range
+    """Of the changed statement without its block: a test that runs none of them cannot notice."""
     what: str
 
     @property
@@ -53,13 +57,15 @@ def mutants_of(module: str) -> list[Mutant]:
     found: list[Mutant] = []
     for name, function in _functions(_tree(module)):
         source = hashlib.blake2b(ast.dump(function).encode(), digest_size=8).hexdigest()
-        skipped = _annotations(function)
+        skipped, inside = _annotations(function), _statements(function)
         for index, node in enumerate(ast.walk(function)):
             if id(node) in skipped:
                 continue
+            removed = [statement for _, _, statement in _removable(node)]
             for variant, (what, _) in enumerate(_changes(node)):
                 line = getattr(node, "lineno", function.lineno)
-                found.append(Mutant(module, name, source, index, variant, line, what))
+                lines = _own_lines(removed[variant] if variant < len(removed) else inside[id(node)])
+                found.append(Mutant(module, name, source, index, variant, line, lines, what))
     return found
 
 
@@ -71,9 +77,18 @@ def apply(mutant: Mutant) -> None:
     list(_changes(node))[mutant.variant][1](node)
     changed.decorator_list = []
     whole = ast.Module([ast.ImportFrom("__future__", [ast.alias("annotations")], 0), changed], [])
-    code = compile(ast.fix_missing_locations(whole), str(_path(mutant.module)), "exec")
+    code = compile(ast.fix_missing_locations(whole), str(path_of(mutant.module)), "exec")
     (inner,) = [const for const in code.co_consts if isinstance(const, CodeType) and const.co_name == function.name]
     loaded(mutant.module, mutant.function).__code__ = inner
+    forget()
+
+
+def forget() -> None:
+    """Empty what the services remember of earlier calls, so that a changed function is asked again."""
+    loaded_modules = [module for name, module in list(sys.modules.items()) if name.startswith("services.")]
+    for held in [held for module in loaded_modules for held in vars(module).values()]:
+        if isinstance(held, _lru_cache_wrapper):
+            held.cache_clear()
 
 
 def loaded(module: str, name: str) -> FunctionType:
@@ -88,12 +103,12 @@ def loaded(module: str, name: str) -> FunctionType:
     return found
 
 
-def _path(module: str) -> Path:
+def path_of(module: str) -> Path:
     return ROOT / (module.replace(".", "/") + ".py")
 
 
 def _tree(module: str) -> ast.Module:
-    return ast.parse(_path(module).read_text())
+    return ast.parse(path_of(module).read_text())
 
 
 def _functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
@@ -110,6 +125,24 @@ def _annotations(function: ast.FunctionDef) -> set[int]:
     idle += [function.returns] if function.returns is not None else []
     idle += [node.annotation for node in ast.walk(function) if isinstance(node, ast.AnnAssign)]
     return {id(inner) for node in idle for inner in ast.walk(node)}
+
+
+def _statements(function: ast.FunctionDef) -> dict[int, ast.stmt]:
+    """The innermost statement around each node (itself, where it is one), by the node's id."""
+    found: dict[int, ast.stmt] = {}
+    for outer in ast.walk(function):  # breadth first: inner statements come later and win
+        if isinstance(outer, ast.stmt):
+            found.update((id(node), outer) for node in ast.walk(outer))
+    return found
+
+
+def _own_lines(statement: ast.stmt) -> range:
+    """A statement's lines without those of its block; a whole function."""
+    block = getattr(statement, "body", None) or getattr(statement, "cases", None)
+    if isinstance(statement, ast.FunctionDef) or not block:
+        return range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
+    first = block[0].pattern if isinstance(block[0], ast.match_case) else block[0]
+    return range(statement.lineno, max(first.lineno, statement.lineno + 1))
 
 
 # --- what may be changed ---------------------------------------------------------------------------------------------------
@@ -141,11 +174,16 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, Change]]:
 
 
 def _removals(node: ast.AST) -> Iterator[tuple[str, Change]]:
+    for field, i, statement in _removable(node):
+        yield f"{field} {i} removed: {ast.unparse(statement).splitlines()[0][:60]}", _remover(field, i)
+
+
+def _removable(node: ast.AST) -> Iterator[tuple[str, int, ast.stmt]]:
     for field in ("body", "orelse"):
         block = getattr(node, field, None)
         for i, statement in enumerate(block if isinstance(block, list) else ()):
             if _may_go(statement):
-                yield f"{field} {i} removed: {ast.unparse(statement).splitlines()[0][:60]}", _remover(field, i)
+                yield field, i, statement
 
 
 def _may_go(statement: ast.stmt) -> bool:

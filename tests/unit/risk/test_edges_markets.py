@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from libs.common import events as e
-from libs.common.events import ModeChanged, Reason
+from libs.common.events import Halted, ModeChanged, Reason
 from services.risk import markets
 from services.risk.state import Market
-from tests.unit.risk.desk import SECOND, D, Desk, config, of, only, opened
+from tests.unit.risk.desk import SECOND, D, Desk, Side, config, of, only, opened
 
 
 def market(desk: Desk) -> Market:
@@ -117,3 +117,33 @@ def test_a_position_above_its_limit_is_found_by_the_clock() -> None:
     desk.hold()
     desk.state.limits = config(max_position_size=Decimal("0.1")).limits
     assert only(desk.later(), ModeChanged).reason is Reason.MAX_POSITION_SIZE
+
+
+@pytest.mark.parametrize(("lowered_by", "is_over"), [("0", False), ("0.001", True)])
+def test_a_position_may_be_all_that_its_limit_allows_and_not_a_lot_more(lowered_by: str, is_over: bool) -> None:
+    desk = opened()
+    held = desk.hold().qty
+    desk.put(e.LimitChanged(version=2, limits={"max_position_size": held - D(lowered_by)}), "portfolio")
+    assert [m.reason for m in of(desk.later(), ModeChanged)] == ([Reason.MAX_POSITION_SIZE] if is_over else [])
+
+
+@pytest.mark.parametrize("side", Side)
+def test_a_position_that_came_before_any_mark_is_worth_what_it_cost(side: Side) -> None:
+    """An account that holds ETH when the book starts: no loss and no profit until there is a price."""
+    desk = opened()
+    equity = desk.state.equity_units
+    assert of(desk.adjust(side, "2", "3000", "ETHUSDT"), Halted) == []
+    desk.instrument("ETHUSDT", "0.01")
+    assert of(desk.adjust(side, "1", "3100", "ETHUSDT"), Halted) == []
+    assert desk.state.equity_units == equity
+    desk.tick("3050", "ETHUSDT")
+    assert desk.state.equity_units - equity == side.sign * (2 * 50 - 50) * 10**8
+
+
+def test_a_feed_that_is_down_says_for_how_long() -> None:
+    desk = opened()
+    desk.now += SECOND
+    desk.put(e.FeedDown(symbol="BTCUSDT", reason="silence", silent_ms=1000), "tick")
+    desk.later(2 * SECOND)
+    seen = desk.state.conditions["book/feed_silence"]
+    assert (seen.measured, seen.limit) == (3000, 15_000)

@@ -7,7 +7,7 @@ import pytest
 from libs.common import events as e
 from libs.common.events import OrderIntent, OrderRefused, Reason
 from services.risk.state import Window
-from tests.unit.risk.desk import DAY, SECOND, D, Desk, config, of, only, opened
+from tests.unit.risk.desk import DAY, MINUTE, SECOND, D, Desk, config, of, only, opened
 
 WIDE = {"max_daily_loss": D(1), "max_weekly_loss": D(1), "max_drawdown": D(1)}
 
@@ -184,3 +184,28 @@ def test_stage_share_scales_the_limits() -> None:
     desk.put(e.StageChanged(stage="staged", share=D("0.01")), "portfolio")
     assert of(desk.tick("59980.1"), e.Halted) == []
     assert only(desk.tick("59980"), e.Halted).measured == D("0.02")
+
+
+@pytest.mark.parametrize("reason", [Reason.MAX_DAILY_LOSS, Reason.MAX_WEEKLY_LOSS, Reason.MAX_DRAWDOWN])
+def test_a_limit_of_nothing_halts_on_the_first_unit_lost_and_on_none(reason: Reason) -> None:
+    desk = arming(**(WIDE | {reason.value: D(0)}))
+    for fee, halts in ((D(0), 0), (D("0.00000001"), 1)):
+        paid = e.FundingPaid(
+            symbol="BTCUSDT", exec_id=str(fee), qty=D(0), mark=D(60_000), rate=D(0), fee=fee, exec_at=desk.now
+        )
+        assert [halted.reason for halted in of(desk.put(paid, "fill"), e.Halted)] == [reason] * halts
+
+
+def test_a_mark_tells_each_loss_against_its_own_base() -> None:
+    """10000 on Monday; 100 lost; since midnight 50 more; a peak of 10,200 in between."""
+    desk = arming(**WIDE)
+    desk.state.peak_units = 10_200 * 10**8
+    desk.state.week = Window(desk.state.week.number, 10_000 * 10**8, 10_000 * 10**8)
+    desk.state.day = Window(desk.state.day.number, 9_900 * 10**8, 9_900 * 10**8)
+    desk.state.ledger.wallet_units = 9_850 * 10**8
+    desk.now += MINUTE
+    marked = only(desk.later(), e.PortfolioMarked)
+    assert (marked.equity, marked.peak) == (9_850, 10_200)
+    assert marked.daily_loss == D("0.005051")
+    assert marked.weekly_loss == D("0.015")
+    assert marked.drawdown == D("0.034314")
