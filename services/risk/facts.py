@@ -100,8 +100,10 @@ def on_trade(
     state: RiskState, config: RiskConfig, body: e.Fill | e.FundingPaid | e.PositionAdjusted, record: Record
 ) -> None:
     """The ledger first, then everything that hangs on it."""
-    before = state.ledger.lots(body.symbol)
+    before, grid = state.ledger.lots(body.symbol), state.ledger.grids.get(body.symbol)
     state.ledger.apply(record)
+    if grid is not None:
+        _follow_lot(state, body.symbol, grid.lot_size)
     if isinstance(body, e.Fill):
         orders.on_fill(state, body)
     if state.ledger.losing_streak < state.streak_forgiven:
@@ -110,6 +112,14 @@ def on_trade(
     valuation.on_position(state, body.symbol, before)
     valuation.on_equity(state)
     _settled(state)
+
+
+def _follow_lot(state: RiskState, symbol: str, before: Decimal) -> None:
+    """A trade that is no whole lots made the ledger's lot finer: open orders and the venue's rules are as many more lots."""
+    ratio = before / state.ledger.grids[symbol].lot_size
+    if ratio != 1:
+        orders.requantise(state, symbol, ratio)
+        markets.on_finer_lot(state, symbol, ratio)
 
 
 def _settled(state: RiskState) -> None:

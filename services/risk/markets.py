@@ -40,9 +40,25 @@ def on_instrument(state: RiskState, event: InstrumentDefined) -> None:
     market.min_notional_units = to_units(event.min_notional)
     market.price_limit_ratio = event.price_limit_ratio
     market.trading = event.status == "Trading"
+    _relotted(state, market)
+
+
+def on_finer_lot(state: RiskState, symbol: str, ratio: Decimal) -> None:
+    """A trade made the book's lot finer by `ratio` (old / new): the venue's rules are as many more lots."""
+    market = state.markets.get(symbol)
+    if market is None:
+        return
+    market.step, market.min_lots, market.max_lots = (
+        int(lots * ratio) for lots in (market.step, market.min_lots, market.max_lots)
+    )
+    _relotted(state, market)
+
+
+def _relotted(state: RiskState, market: Market) -> None:
+    """Value the market in its present lots. The window under way began at a price, not at what another lot was worth."""
     before_units = market.mark_units
     _value(state, market, market.mark)
-    if before_units:  # the window under way began at a price, not at a value of a lot that is no more
+    if before_units:
         market.velocity_units = market.velocity_units * market.mark_units // before_units
 
 

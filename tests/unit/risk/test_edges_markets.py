@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from libs.common import events as e
-from libs.common.events import Halted, ModeChanged, Reason
+from libs.common.events import Halted, ModeChanged, OrderIntent, Reason
 from services.risk import markets
 from services.risk.state import Market
 from tests.unit.risk.desk import SECOND, D, Desk, Side, config, of, only, opened
@@ -138,6 +138,33 @@ def test_a_position_that_came_before_any_mark_is_worth_what_it_cost(side: Side) 
     assert desk.state.equity_units == equity
     desk.tick("3050", "ETHUSDT")
     assert desk.state.equity_units - equity == side.sign * (2 * 50 - 50) * 10**8
+
+
+@pytest.mark.parametrize("part", ["0.0105", "0.00025", "0.1660000"])
+def test_a_trade_that_is_no_whole_lots_makes_nobody_rich_and_no_order_smaller(part: str) -> None:
+    """The book's lot gets finer with it; the position, the rest of the order and the venue's rules stay what they are."""
+    desk = opened()
+    order = only(desk.signal(), OrderIntent)
+    assert order.qty == D("0.166")
+    equity, peak = desk.state.equity_units, desk.state.peak_units
+    assert of(desk.fill(order, D(part), D(60_000)), Halted) == []
+    lot = desk.state.ledger.grids["BTCUSDT"].lot_size
+    assert D(part) % lot == 0
+    assert (desk.state.equity_units, desk.state.peak_units) == (equity, peak)
+    assert sum(o.open_lots for o in desk.state.orders.values()) * lot == D("0.166") - D(part)
+    rules = market(desk)
+    assert (rules.step * lot, rules.min_lots * lot, rules.max_lots * lot) == (D("0.001"), D("0.001"), 100)
+    assert rules.mark_units == 60_000 * lot * 10**8
+    desk.now += 5 * SECOND
+    assert of(desk.tick("60001"), ModeChanged) == []
+    only(desk.tick("61300"), ModeChanged)
+
+
+def test_a_trade_of_no_whole_lots_in_a_symbol_without_a_market_is_only_booked() -> None:
+    desk = opened()
+    desk.adjust(Side.BUY, "2", "3000", "ETHUSDT")
+    desk.adjust(Side.BUY, "0.5", "3000", "ETHUSDT")
+    assert desk.state.ledger.quantity("ETHUSDT") == D("2.5")
 
 
 def test_a_feed_that_is_down_says_for_how_long() -> None:

@@ -170,8 +170,8 @@ def test_a_new_lot_is_no_move_of_the_price(lot: str, price: str) -> None:
 
 
 @pytest.mark.parametrize("lots", ["0.001", "1"])
-def test_the_cheapest_coin_that_can_be_valued_is_watched_and_valued(lots: str) -> None:
-    """A lot worth the least unit of money: its double is a fast move, and a position in it counts."""
+def test_the_cheapest_coin_that_can_be_valued_is_watched(lots: str) -> None:
+    """A lot worth the least unit of money: its double is a fast move."""
     desk = opened()
     desk.instrument("DUSTUSDT", lots, tick_size=D("0.00000001"))
     price = D("0.00000001") / D(lots)
