@@ -1,6 +1,6 @@
 """`make prove`: every method in turn, then docs/assurance.json (results) and docs/assurance.md (the page made of them).
 
-    python -m tests.model [--full] [--only search,z3,crosshair,tlc,tests,mutants] [--page]
+    python -m tests.model [--full] [--only search,z3,crosshair,guards,tlc,runs,tests,mutants] [--page]
 
 `--full` searches ten times as far and hunts every mutant; `--page` only writes the page again. Exit code 1 when a theorem is
 broken, a guard can go unmissed, a test fails, or the score is below the goal.
@@ -26,6 +26,7 @@ STEPS: dict[str, Callable[[Results, bool], None]] = {
     "crosshair": methods.crosshair,
     "guards": methods.guards,
     "tlc": methods.tlc,
+    "runs": methods.runs,
     "tests": methods.tests,
     "search": methods.search,
     "mutants": methods.mutants,
@@ -46,6 +47,7 @@ def main() -> int:
             began = time.monotonic()
             STEPS[name](results, options.full)
             results.seconds[name] = round(time.monotonic() - began)
+            results.when[name] = f"{results.date}, {results.commit}"
             print(f"{name}: {results.told[name]} ({results.seconds[name]} s)", flush=True)
             page.write(results)
     page.write(results)

@@ -13,7 +13,7 @@ class Theorem(msgspec.Struct, frozen=True):
     name: str
     says: str
     methods: tuple[str, ...]
-    """Of `make prove`: search, z3, crosshair, tlc, trace; or a test id."""
+    """Of `make prove`: search, z3, crosshair, tlc, runs; or a test id."""
 
 
 class Control(msgspec.Struct, frozen=True):
@@ -33,42 +33,42 @@ THEOREMS: tuple[Theorem, ...] = (
     Theorem(
         "T1",
         "No entry is approved, and none is submitted, in a commit between Halted and its Resumed.",
-        ("search", "tlc", "trace", f"{STATEFUL}::TestGate", f"{PROPERTY}/test_risk.py::test_halt_is_sticky"),
+        ("search", "tlc", "runs", f"{STATEFUL}::TestGate", f"{PROPERTY}/test_risk.py::test_halt_is_sticky"),
     ),
     Theorem(
         "T2",
         "max(position, 0) + open buys and max(-position, 0) + open sells stay within the limit under every interleaving of "
         "approvals, partial and late fills, ends, duplicates, losses, ADL, liquidation, restart.",
-        ("search", "z3", "crosshair", "tlc", "trace", f"{PROPERTY}/test_risk.py::test_sided_rule_holds_under_every_interleaving"),
+        ("search", "z3", "crosshair", "tlc", "runs", f"{PROPERTY}/test_risk.py::test_sided_rule_holds_under_every_interleaving"),
     ),
     Theorem(
         "T3",
         "A halt stands over every restart and replay until a valid seal, in live stages two operators', has named it.",
-        ("search", "tlc", "trace", f"{RISK}/test_commands.py::test_live_needs_two_operators_and_rebases_once_a_day"),
+        ("search", "tlc", "runs", f"{RISK}/test_commands.py::test_live_needs_two_operators_and_rebases_once_a_day"),
     ),
     Theorem(
         "T4",
         "Below NORMAL a valid reduce-only exit passes, and none grows the position.",
-        ("search", "z3", "crosshair", "trace", f"{PROPERTY}/test_risk.py::test_valid_exits_always_pass_in_a_halt"),
+        ("search", "z3", "crosshair", "runs", f"{PROPERTY}/test_risk.py::test_valid_exits_always_pass_in_a_halt"),
     ),
     Theorem(
         "T5",
         "Every create request matches one approval, sealed by risk and submitted in a commit before it.",
-        ("tlc", "trace", f"{EXECUTION}/test_approvals.py", f"{EXECUTION}/test_core.py::test_a_bad_approval_is_rejected_and_never_sent"),
+        ("tlc", "runs", f"{EXECUTION}/test_approvals.py", f"{EXECUTION}/test_core.py::test_a_bad_approval_is_rejected_and_never_sent"),
     ),
     Theorem(
         "T6",
         "At most one acceptance an approval under retry, crash and failover.",
-        ("tlc", "trace", f"{EXECUTION}/test_core.py::test_a_used_id_is_turned_down_and_leaves_the_order_that_bears_it_alone",
+        ("tlc", "runs", f"{EXECUTION}/test_core.py::test_a_used_id_is_turned_down_and_leaves_the_order_that_bears_it_alone",
          f"{EXECUTION}/test_unknown.py"),
     ),
     Theorem(
         "T7",
         "The same inputs give the same bytes.",
-        ("tests/e2e/test_demo.py::test_it_ends_flat_and_replays_without_a_difference", f"{RISK}/test_core.py::test_snapshot_decides_alike",
+        ("runs", "tests/scenarios/test_operators.py::test_t7_the_same_seed_gives_the_same_bytes", f"{RISK}/test_core.py::test_snapshot_decides_alike",
          "tests/e2e/test_crashes.py"),
     ),
-    Theorem("T8", "Every signal gets one decision, every approval comes to one end.", ("tlc", "trace")),
+    Theorem("T8", "Every signal gets one decision, every approval comes to one end.", ("tlc", "runs")),
 )  # fmt: skip
 
 CONTROLS: tuple[Control, ...] = (
@@ -94,19 +94,14 @@ CONTROLS: tuple[Control, ...] = (
     Control("C20", "Controlled deployment", "RTS 6 5-8, Knight 2012", (), (f"{RISK}/test_commands.py::test_upgrade_window_needs_a_seal_and_ends", f"{RISK}/test_core.py::test_facts_that_halt")),
     Control("C21", "Continuity and shutdown", "RTS 6 14", ("T3", "T6"), ("tests/e2e/test_crashes.py", "tests/integration/test_runtime.py")),
     Control("C22", "Twice the highest message rate", "RTS 6 10", (), ("tests/integration/test_benchmarks.py",), "the rate itself is measured by make bench"),
-    Control("C23", "Evidence that is generated", "RTS 6 9, 15c3-5(e)", (), ("tests/model/test_assurance.py",)),
+    Control("C23", "Evidence that is generated", "RTS 6 9, 15c3-5(e)", (), ("tests/model/test_assurance.py", "tests/model/test_trace.py", "tests/model/test_runs.py")),
     Control("C24", "Records that show a change", "RTS 6 28, 17a-4(f)", ("T7",), ("tests/unit/common/test_archive.py",)),
     Control("C25", "Least access", "RTS 6 18", ("T5",), ("tests/deploy/test_keys.py", f"{EXECUTION}/test_terms.py", "tests/integration/test_access.py::test_the_matrix_of_users_keys_and_commands_is_the_table")),
 )  # fmt: skip
-
-
-TRACE = ("tests/model/test_trace.py", "tests/e2e/test_demo.py::test_the_log_keeps_the_theorems")
-"""What `trace` stands for among the methods: the checker itself, and a run of the whole system under it."""
 
 
 def named_tests() -> list[str]:
     """Every test id of the two tables, once, in order."""
     named = [shown for control in CONTROLS for shown in control.shown]
     named += [method for theorem in THEOREMS for method in theorem.methods if method.startswith("tests/")]
-    named += TRACE
     return list(dict.fromkeys(named))

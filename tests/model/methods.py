@@ -121,6 +121,19 @@ def tlc(results: Results, full: bool) -> None:
     )
 
 
+def runs(results: Results, full: bool) -> None:
+    from tests.model import runs as played
+
+    seeds = range(1, (400 if full else 40) + 1)
+    with ProcessPoolExecutor(max_workers=2) as pool:
+        demo = pool.submit(played.demo, 3, 6)
+        results.runs = [*played.summed(list(pool.map(played.by_seed, seeds))), *demo.result()]
+    right = sum(each.is_right for each in results.runs)
+    results.told["runs"] = (
+        f"{len(seeds)} seeds of the five cores and a demo: {right} of {len(results.runs)} as expected"
+    )
+
+
 def tests(results: Results, full: bool) -> None:
     """The tests that the tables name; those with servers and processes only in a full run, their last result stays."""
     named = named_tests()

@@ -46,6 +46,8 @@ class Results(msgspec.Struct):
     date: str = ""
     commit: str = ""
     seconds: dict[str, int] = {}
+    when: dict[str, str] = {}
+    """Date and commit of each method's last run."""
     told: dict[str, str] = {}
     """One line a method."""
     search: list[Search] = []
@@ -53,6 +55,7 @@ class Results(msgspec.Struct):
     z3: list[Proved] = []
     crosshair: list[Proved] = []
     tlc: list[Proved] = []
+    runs: list[Proved] = []
     tests: dict[str, str] = {}
     """`passed 3`, `failed 1 of 3`, `skipped: why`, `not run` by test id."""
     functions: dict[str, Function] = {}
@@ -61,7 +64,7 @@ class Results(msgspec.Struct):
     def faults(self) -> list[str]:
         """Everything that is not as it must be; [] when all is shown that is claimed."""
         found = [f"{each.world}: {each.broken}" for each in self.search if each.broken]
-        proved = (*self.guards, *self.z3, *self.crosshair, *self.tlc)
+        proved = (*self.guards, *self.z3, *self.crosshair, *self.tlc, *self.runs)
         wrong = (each for each in proved if not each.is_right and not each.answer.startswith("not run"))
         found += [f"{each.name}: expected {each.expected}, was {each.answer}" for each in wrong]
         found += [f"{test}: {outcome}" for test, outcome in self.tests.items() if outcome.startswith("failed")]

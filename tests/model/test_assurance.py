@@ -10,7 +10,7 @@ from tests.model import page
 from tests.model.controls import CONTROLS, THEOREMS, named_tests
 from tests.model.mutation import ROOT
 
-METHODS = {"search", "z3", "crosshair", "tlc", "trace"}
+METHODS = {"search", "z3", "crosshair", "tlc", "runs"}
 
 
 @pytest.mark.parametrize("name", named_tests())
