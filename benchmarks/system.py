@@ -87,7 +87,7 @@ def backtest(directory: Path, minutes: int) -> tuple[float, float]:
     from cli.backtest import Backtest
     from cli.context import section_types
     from libs.common.settings import load
-    from sim.tape import open_tape
+    from sim.tapes.tape import open_tape
 
     run_dir = directory / "backtest"
     tidegate("backtest", "--tape", "synthetic:seed=7", "--duration", f"{minutes}m", "--run-dir", str(run_dir))

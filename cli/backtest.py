@@ -23,14 +23,14 @@ from libs.common.settings import Settings
 from libs.common.stepper import Local
 from libs.common.streams import EXECUTION, MARKETDATA, RISK, SIGNAL
 from libs.common.values import SPOT, SPOT_SUFFIX
-from sim.account import AccountSpec
 from sim.app import switch_on
 from sim.config import SimConfig
+from sim.engine.account import AccountSpec
 from sim.exchange import Exchange
 from sim.instants import FLAT_WITHIN, NS_PER_MS, end_of, instant_record, window_of
 from sim.operator import LOOK_EVERY, Script
 from sim.script import read_script
-from sim.tape import Tape, open_tape
+from sim.tapes.tape import Tape, open_tape
 from sim.wiretypes import Frame, WireReply, WireRequest
 
 KEPT = ("signal", "order-intent", "order", "fill", "account", "halt", "portfolio", "command", "model", "instrument")

@@ -10,8 +10,8 @@ from libs.common.errors import UsageError
 from services.signal.config import INTERVALS_MS
 from services.signal.dataset import Candles, merged
 from sim.prints import Print
-from sim.tables import TableFile
-from sim.tape import Tape, open_tape
+from sim.tapes.tables import TableFile
+from sim.tapes.tape import Tape, open_tape
 
 NS_PER_MS = 1_000_000
 Row = tuple[int, float, float, float, float, float]

@@ -10,7 +10,7 @@ import msgspec
 from libs.common.access import roles, rules, user_of
 from libs.common.events import EVENTS, Event
 from libs.common.streams import BOOK, DRIVER, STREAMS, Stream
-from sim.faults import KINDS, Fault
+from sim.faults.menu import KINDS, Fault
 from sim.operations import ALL as OPERATIONS
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -68,8 +68,8 @@ def survey(tapes: list[str], seed: int) -> tuple[int, list[str], int, int]:
 
     Raises TapeError for one that cannot be played.
     """
-    from sim.candles import default_steps
-    from sim.tape import open_tape
+    from sim.tapes.candles import default_steps
+    from sim.tapes.tape import open_tape
 
     tape = open_tape(tapes, seed=seed)
     silence_ms = max((ms // default_steps(ms) for ms in tape.native_ms.values() if ms), default=0)

@@ -30,7 +30,7 @@ from libs.common.events import Event
 from libs.common.record import Record
 from libs.common.settings import Settings, load
 from libs.common.streams import SERVICES
-from sim.tape import open_tape
+from sim.tapes.tape import open_tape
 
 KINDS: tuple[tuple[str, tuple[type[Event], ...]], ...] = (
     ("signals", (e.Signal,)),

@@ -12,15 +12,15 @@ import msgspec
 import uvloop
 
 from libs.common.errors import UsageError
-from sim.accounts import read_accounts
 from sim.chance import identifier
 from sim.config import SimConfig
+from sim.door.accounts import read_accounts
 from sim.exchange import Exchange
-from sim.faults import read
+from sim.faults.menu import read
 from sim.script import read_script
 from sim.server import SimServer
 from sim.store import Store
-from sim.tape import LiveTape, open_tape
+from sim.tapes.tape import LiveTape, open_tape
 
 
 def build(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from sim.account import AccountSpec
+from sim.engine.account import AccountSpec
 
 
 class SimConfig(msgspec.Struct, frozen=True, kw_only=True):

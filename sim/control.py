@@ -8,7 +8,7 @@ import msgspec
 
 from libs.common.errors import UsageError
 from sim.exchange import Exchange
-from sim.faults import read
+from sim.faults.menu import read
 
 NO_ROUTE = (404, {"error": "no such route of the simulator"})
 

@@ -24,15 +24,15 @@ from libs.common.settings import Settings, service_settings
 from libs.common.streams import DRIVER
 from libs.common.telemetry import write_atomically
 from libs.common.waves import Waves
-from sim.accounts import read_accounts
 from sim.app import switch_on
 from sim.config import SimConfig
+from sim.door.accounts import read_accounts
 from sim.exchange import Exchange
 from sim.instants import FLAT_WITHIN, NS_PER_MS, end_of, instant_record, window_of
 from sim.operator import LOOK_EVERY, Operator, Script
 from sim.script import read_script
 from sim.server import SimServer
-from sim.tape import Tape, open_tape
+from sim.tapes.tape import Tape, open_tape
 
 
 class Flat(msgspec.Struct):

@@ -19,26 +19,26 @@ from typing import Any
 import msgspec
 
 from libs.common.values import category_of, to_units
-from sim import booking
-from sim.account import Account, AccountSpec
-from sim.backcast import Backcast
 from sim.chance import digest, identifier
 from sim.config import DEFAULT_ACCOUNTS, SimConfig
-from sim.dcpapi import PRODUCT_OF, Deadman
-from sim.desk import Desk
-from sim.feed import Feed, topic_symbol
-from sim.gateway import Gateway
-from sim.housefeed import HOUSE_TOPICS, HouseFeed
-from sim.injector import Injector
-from sim.market import NS_PER_MS, Market
-from sim.mishaps import Mishaps
+from sim.door.gateway import Gateway
+from sim.engine import booking
+from sim.engine.account import Account, AccountSpec
+from sim.engine.desk import Desk
+from sim.engine.market import NS_PER_MS, Market
+from sim.engine.orders import Position
+from sim.engine.spot import twins_of
+from sim.faults.injector import Injector
+from sim.faults.mishaps import Mishaps
 from sim.operations import Operations
-from sim.orders import Position
 from sim.overview import overview
-from sim.privaterows import private_rows
-from sim.spot import twins_of
+from sim.routes.dcp import PRODUCT_OF, Deadman
 from sim.state import Changes, Saved, state_of
-from sim.tape import SyntheticSource, Tape
+from sim.streams.feed import Feed, topic_symbol
+from sim.streams.housefeed import HOUSE_TOPICS, HouseFeed
+from sim.streams.privaterows import private_rows
+from sim.tapes.backcast import Backcast
+from sim.tapes.tape import SyntheticSource, Tape
 from sim.trading import MARKET_DATA, PRIVATE_WS
 from sim.venue import Venue
 from sim.wiretypes import Frame, Outbox, WireReply, WireRequest

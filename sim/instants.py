@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from libs.common.events import Instant
 from libs.common.record import Record, event_id
-from sim.tape import Tape
+from sim.tapes.tape import Tape
 
 NS_PER_MS = 1_000_000
 FLAT_WITHIN = 2000

@@ -18,11 +18,12 @@ import msgspec
 
 from libs.common.errors import UsageError
 from libs.common.values import LINEAR, symbol_of, to_units
-from sim import booking, liquidation, settlement, tradeapi
-from sim.account import Account
 from sim.chance import identifier
-from sim.instruments import RATE_SCALE
-from sim.market import NS_PER_MS, Market
+from sim.engine import booking, liquidation, settlement
+from sim.engine.account import Account
+from sim.engine.instruments import RATE_SCALE
+from sim.engine.market import NS_PER_MS, Market
+from sim.routes import trade
 from sim.state import VenueState, Window
 from sim.venue import Venue
 from sim.wiretypes import RefusalError
@@ -266,7 +267,7 @@ class Operations:
     def _order(self, wanted: Order) -> Answer:
         account = self._account(wanted.account)
         try:
-            return {"result": tradeapi.create(self._venue, account, wanted.body)}
+            return {"result": trade.create(self._venue, account, wanted.body)}
         except RefusalError as error:
             raise UsageError(f"operation: the exchange refused the order with {error.code}: {error.message}") from error
 

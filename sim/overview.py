@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sim.routes.rows import order_row, position_row, wallet_row
 from sim.trading import status_rows
 from sim.venue import Venue
-from sim.wirerows import order_row, position_row, wallet_row
 
 
 def overview(venue: Venue, tape_finished: bool) -> dict[str, Any]:

@@ -24,16 +24,16 @@ from libs.common.errors import TidegateError, UnreachableError, UsageError
 from libs.common.outside import OutsideMessage
 from libs.common.sections import Venue
 from libs.common.settings import Settings, service_settings
-from sim.accounts import read_accounts
 from sim.app import serve, switch_on
 from sim.chance import identifier
 from sim.config import SimConfig
+from sim.door.accounts import read_accounts
+from sim.engine.instruments import Instrument
 from sim.exchange import Exchange
-from sim.instruments import Instrument
-from sim.public import PublicFeed, instrument_of, topics_of
 from sim.script import read_script
 from sim.store import Store
-from sim.tape import LiveTape, PushTape, Tape, open_tape
+from sim.tapes.public import PublicFeed, instrument_of, topics_of
+from sim.tapes.tape import LiveTape, PushTape, Tape, open_tape
 
 QUIET_MS = 30_000
 """A public stream without a single frame for so long is opened anew."""

@@ -25,10 +25,10 @@ from libs.bybit.lockstep import STREAM_PATH
 from libs.common.errors import UsageError
 from libs.common.values import SPOT_SUFFIX
 from sim.control import NO_ROUTE, control
+from sim.door.rates import Addresses
 from sim.exchange import PRIVATE_TOPICS, Exchange
-from sim.lines import EXTENSION, Line, encoded, strike
-from sim.rates import Addresses
-from sim.sessions import ACK_S, Batch, Receive, Send, Sessions, active_s, plain, renamed
+from sim.sockets.lines import EXTENSION, Line, encoded, strike
+from sim.sockets.sessions import ACK_S, Batch, Receive, Send, Sessions, active_s, plain, renamed
 from sim.store import Store
 from sim.wiretypes import Outbox, WireReply, WireRequest
 

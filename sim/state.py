@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from sim.account import Account
-from sim.desk import Counters
-from sim.market import MarketState
-from sim.orders import Entry, Fill, Order, Position
+from sim.engine.account import Account
+from sim.engine.desk import Counters
+from sim.engine.market import MarketState
+from sim.engine.orders import Entry, Fill, Order, Position
 
 
 class AccountState(msgspec.Struct, kw_only=True):

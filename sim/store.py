@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from libs.common.errors import UsageError
-from sim.account import KEPT
 from sim.chance import identifier
-from sim.desk import Counters
-from sim.orders import Entry, Fill, Order
+from sim.engine.account import KEPT
+from sim.engine.desk import Counters
+from sim.engine.orders import Entry, Fill, Order
 from sim.state import AccountState, Changes, Saved, VenueState
 
 SCHEMA = """

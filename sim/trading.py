@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from libs.common.values import SPOT
-from sim.market import NS_PER_MS, Market
-from sim.orders import Order
+from sim.engine.market import NS_PER_MS, Market
+from sim.engine.orders import Order
 from sim.state import Window
 from sim.venue import Venue
 from sim.wiretypes import RefusalError

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sim.backcast import Backcast
-from sim.desk import Desk
-from sim.feed import Feed
-from sim.market import Market
+from sim.engine.desk import Desk
+from sim.engine.market import Market
 from sim.state import Window
+from sim.streams.feed import Feed
+from sim.tapes.backcast import Backcast
 
 
 class Venue:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from sim.account import AccountSpec
 from sim.config import DEFAULT_ACCOUNTS, SimConfig
+from sim.engine.account import AccountSpec
+from sim.engine.instruments import Instrument, rules_of
+from sim.engine.orders import Order
 from sim.exchange import Exchange
-from sim.instruments import Instrument, rules_of
-from sim.orders import Order
 from sim.prints import BookChange, MarketEvent, Print
-from sim.tape import Tape
+from sim.tapes.tape import Tape
 from sim.wiretypes import Frame, WireReply, WireRequest
 
 START = 1_704_088_800_000_000_000

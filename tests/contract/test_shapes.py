@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sim.account import AccountSpec
-from sim.auth import Keyring
 from sim.config import SimConfig
+from sim.door.auth import Keyring
+from sim.engine.account import AccountSpec
 from sim.wiretypes import WireRequest
 from tests.contract import shapes
 from tests.contract.shapes import faults, page

@@ -25,7 +25,7 @@ from libs.common.settings import load
 from services.execution.config import ExecutionConfig
 from services.risk.app import read_seal_key
 from services.risk.config import RiskConfig
-from sim.accounts import read_accounts
+from sim.door.accounts import read_accounts
 
 
 def test_the_services_read_what_was_written_and_the_halves_fit(tmp_path: Path):

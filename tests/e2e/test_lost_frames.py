@@ -18,7 +18,7 @@ from libs.common.archive import ArchiveReader
 from libs.common.events import FeedDown, FeedUp, RawFrame, Tick
 from libs.common.record import Record
 from libs.common.settings import Settings
-from sim.tape import Tape, open_tape
+from sim.tapes.tape import Tape, open_tape
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 

@@ -28,12 +28,12 @@ from libs.common.stepper import Local, Stepper
 from services.marketdata.config import MarketdataConfig
 from services.marketdata.core import MarketdataCore
 from sim.config import SimConfig
+from sim.engine.instruments import Instrument, rules_of
 from sim.exchange import Exchange
-from sim.instruments import Instrument, rules_of
 from sim.paper import Follower
-from sim.public import PublicFeed
 from sim.server import SimServer
-from sim.tape import LiveTape, PushTape, open_tape
+from sim.tapes.public import PublicFeed
+from sim.tapes.tape import LiveTape, PushTape, open_tape
 from tests.integration.bybit.public import PublicVenue
 from tests.integration.flaky import FlakyProxy
 

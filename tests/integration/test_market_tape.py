@@ -27,7 +27,7 @@ from services.signal.config import SignalConfig, StrategyConfig
 from services.signal.core import SignalCore
 from sim.config import SimConfig
 from sim.exchange import Exchange
-from sim.tape import open_tape
+from sim.tapes.tape import open_tape
 from sim.wiretypes import WireRequest
 from tests.market_harness import MS, Desk, of
 

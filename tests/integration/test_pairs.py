@@ -17,7 +17,7 @@ from cli.rundir import make_run_dir, write_accounts, write_config, write_keys
 from cli.tapes import plan
 from libs.common.events import Fill, HaltRequested, OrderIntent, OrderSubmitted, PositionAdjusted, Purpose
 from libs.common.record import Record
-from sim.tape import open_tape
+from sim.tapes.tape import open_tape
 
 PERPETUAL, PAIR = "BTCUSDT", "BTCUSDT-SPOT"
 SECOND = 1_000_000_000

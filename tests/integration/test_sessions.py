@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import websockets
 
-from sim.sessions import active_s
+from sim.sockets.sessions import active_s
 from tests.contract import shapes
 from tests.contract.shapes import faults
 from tests.integration.test_trade_socket import Venue, now_ms, order, request, say

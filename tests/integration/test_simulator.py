@@ -20,7 +20,7 @@ from libs.common.errors import UsageError
 from sim.config import SimConfig
 from sim.exchange import Exchange
 from sim.server import SimServer
-from sim.tape import open_tape
+from sim.tapes.tape import open_tape
 from tests.simprocess import KEY, Process, sign, signed, wait_price
 
 SECOND = 1_000_000_000

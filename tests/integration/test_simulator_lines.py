@@ -12,7 +12,7 @@ import websockets
 from sim.config import SimConfig
 from sim.exchange import Exchange
 from sim.server import SimServer
-from sim.tape import LiveTape, open_tape
+from sim.tapes.tape import LiveTape, open_tape
 
 UPGRADE = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 

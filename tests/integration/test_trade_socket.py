@@ -14,11 +14,11 @@ import httpx
 import pytest
 import websockets
 
-from sim.account import AccountSpec
 from sim.config import SimConfig
+from sim.engine.account import AccountSpec
 from sim.exchange import Exchange
 from sim.server import SimServer
-from sim.tape import LiveTape, open_tape
+from sim.tapes.tape import LiveTape, open_tape
 
 SPECS = [AccountSpec(dcp=True), AccountSpec(key="look", secret="look", read_only=True, account="sim"),
          AccountSpec(key="second", secret="second")]  # fmt: skip

@@ -9,11 +9,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.candles import Candle, path
 from sim.config import SimConfig
+from sim.engine.orders import Position
 from sim.exchange import Exchange
-from sim.orders import Position
-from sim.tape import open_tape
+from sim.tapes.candles import Candle, path
+from sim.tapes.tape import open_tape
 from sim.wiretypes import WireRequest
 from tests.simbench import BTC
 
@@ -124,7 +124,7 @@ def test_a_bar_conserves_volume_and_stays_inside(corners: list[int], lots: int, 
 
 @given(st.lists(st.tuples(st.integers(-50, 50).filter(bool), st.integers(1, 10**9)), max_size=60))
 def test_a_position_that_ends_flat_has_realised_everything(trades: list[tuple[int, int]]) -> None:
-    from sim.account import trade
+    from sim.engine.account import trade
 
     position, cash, realised = Position(symbol=BTC), 0, 0
     for lots, price in trades:

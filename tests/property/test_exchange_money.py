@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from libs.common.errors import UsageError
-from sim.account import AccountSpec
 from sim.config import SimConfig
+from sim.engine.account import AccountSpec
 from sim.exchange import Exchange
 from tests.simbench import BTC, PRICE, Bench
 

@@ -26,7 +26,7 @@ from cli.tapes import plan
 from cli.toml import dumps
 from libs.common.events import Halted, Mode, ModeChanged, PortfolioMarked
 from libs.common.record import Record
-from sim.tape import open_tape
+from sim.tapes.tape import open_tape
 
 DATA = Path(os.environ.get("TIDEGATE_MARKET_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 NS = 1_000_000_000

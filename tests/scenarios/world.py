@@ -34,12 +34,12 @@ from services.monitor.core import MonitorCore
 from services.risk.core import RiskCore
 from services.risk.modes import gate_changes, scope_mode
 from services.signal.core import SignalCore
-from sim.account import Account, AccountSpec
 from sim.config import SimConfig
+from sim.engine.account import Account, AccountSpec
 from sim.exchange import Exchange
-from sim.faults import read
+from sim.faults.menu import read
 from sim.instants import instant_record
-from sim.tape import open_tape
+from sim.tapes.tape import open_tape
 from tests.scenarios.journal import Journalled, Replay
 
 NS_PER_MS, S = 1_000_000, 1_000_000_000

@@ -9,7 +9,7 @@ from typing import Any
 from libs.common import seal
 from libs.common.events import OrderIntent, Purpose, TimeInForce
 from libs.common.values import Side
-from sim.account import Account
+from sim.engine.account import Account
 from sim.exchange import Exchange
 from tests.soak.tally import Tally
 

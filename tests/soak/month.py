@@ -26,8 +26,8 @@ from cli.toml import dumps
 from libs.common.events import Fill, FundingPaid, Mismatch, PositionAdjusted
 from libs.common.record import Record
 from libs.common.values import to_units
-from sim.faults import read
-from sim.tape import open_tape
+from sim.faults.menu import read
+from sim.tapes.tape import open_tape
 
 DATA = Path(os.environ.get("TIDEGATE_MARKET_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 MONTH = tuple(

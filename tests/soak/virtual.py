@@ -35,11 +35,11 @@ from libs.common.restore import encode_snapshot, restore
 from libs.common.stepper import Commit, Input, Local, Stepper
 from services.execution.config import ExecutionConfig
 from services.execution.core import ExecutionCore
-from sim.account import AccountSpec
 from sim.config import SimConfig
+from sim.engine.account import AccountSpec
 from sim.exchange import Exchange
-from sim.faults import read
-from sim.tape import open_tape
+from sim.faults.menu import read
+from sim.tapes.tape import open_tape
 from sim.wiretypes import WireRequest
 from tests.soak import plan
 from tests.soak.desk import ACCOUNT, PUBLIC_KEY, SYMBOLS, entry, exit_of, listen

@@ -18,7 +18,7 @@ from libs.common.values import Side
 from sim.config import SimConfig
 from sim.exchange import Exchange
 from sim.server import SimServer
-from sim.tape import LiveTape, open_tape
+from sim.tapes.tape import LiveTape, open_tape
 from tests.integration.bybit.test_client import Inbox
 
 S = 1_000_000_000

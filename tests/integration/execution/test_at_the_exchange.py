@@ -39,7 +39,7 @@ from services.execution.config import ExecutionConfig
 from services.execution.core import ExecutionCore
 from sim.config import SimConfig
 from sim.exchange import Exchange
-from sim.tape import open_tape
+from sim.tapes.tape import open_tape
 from sim.wiretypes import WireRequest
 
 PRIVATE_KEY, PUBLIC_KEY = seal.generate()

@@ -15,11 +15,11 @@ from libs.bybit.hosts import VenueClass
 from libs.common.errors import SettingsError
 from services.execution.config import ExecutionConfig
 from services.execution.vet import Vet, settled
-from sim.accounts import read_accounts
 from sim.config import SimConfig
+from sim.door.accounts import read_accounts
 from sim.exchange import Exchange
 from sim.server import SimServer
-from sim.tape import LiveTape, open_tape
+from sim.tapes.tape import LiveTape, open_tape
 from tests.integration.bybit.test_client import Inbox
 from tests.integration.bybit.venue import Venue
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 
-from sim.faults import MENU
+from sim.faults.menu import MENU
 from tests.simclient import BTC, CREATE, Simulator, Stream, Trader
 from tests.waiting import eventually
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 from libs.common.values import divide_half_even
-from sim.account import fee_of, trade
-from sim.orders import Position
+from sim.engine.account import fee_of, trade
+from sim.engine.orders import Position
 from tests.simbench import BTC, PRICE, Bench
 
 UNITS = 10_000  # one tick times one lot of BTCUSDT in 1e-8 USDT

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from libs.common.errors import UsageError
-from sim.accounts import read_accounts
+from sim.door.accounts import read_accounts
 
 TOML = """
 [[keys]]

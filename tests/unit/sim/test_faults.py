@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from libs.common.errors import UsageError
-from sim.account import AccountSpec
 from sim.app import switch_on
 from sim.chance import Chance
-from sim.faults import KINDS, MENU, read
+from sim.engine.account import AccountSpec
+from sim.faults.menu import KINDS, MENU, read
 from sim.wiretypes import Frame, WireReply, WireRequest
 from tests.simbench import BTC, START, Bench
 

@@ -9,9 +9,9 @@ from urllib.parse import quote
 import pytest
 
 from sim.config import SimConfig
+from sim.engine.klines import Candle, Klines
 from sim.exchange import Exchange
-from sim.klines import Candle, Klines
-from sim.tape import open_tape
+from sim.tapes.tape import open_tape
 from tests.simbench import BTC, PRICE, Bench
 
 MINUTE = 60_000

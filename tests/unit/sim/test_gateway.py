@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sim.account import AccountSpec
 from sim.config import SimConfig
+from sim.door.rates import Addresses
+from sim.engine.account import AccountSpec
 from sim.exchange import Exchange
-from sim.keyapi import date_text
-from sim.rates import Addresses
+from sim.routes.keys import date_text
 from sim.wiretypes import WireRequest
 from tests.simbench import BTC, START, Bench, ScriptedTape
 from tests.unit.sim.test_wire import NOW_MS, WALLET, answer, signed

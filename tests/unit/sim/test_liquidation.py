@@ -7,11 +7,11 @@ from decimal import Decimal
 
 import pytest
 
-from sim.account import Account, AccountSpec
 from sim.config import SimConfig
+from sim.engine.account import Account, AccountSpec
+from sim.engine.liquidation import bankruptcy_ticks
+from sim.engine.orders import Position
 from sim.exchange import Exchange
-from sim.liquidation import bankruptcy_ticks
-from sim.orders import Position
 from tests.simbench import BTC, PRICE, Bench
 
 D = Decimal

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sim.config import SimConfig
+from sim.engine.tiers import Tiers
 from sim.exchange import Exchange
-from sim.tiers import Tiers
 from tests.simbench import BTC, PRICE, SECOND, START, Bench, ScriptedTape
 
 D = Decimal

@@ -7,8 +7,8 @@ import tracemalloc
 
 import pytest
 
-from sim import account
-from sim.faults import Document, Duplicate
+from sim.engine import account
+from sim.faults.menu import Document, Duplicate
 from tests.simbench import BTC, Bench
 
 GROWTH = 150_000
@@ -32,7 +32,7 @@ def test_memory_is_flat(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(account, "KEPT", 50)
     bench = Bench()
     bench.exchange.faults.load(Document(faults=(Duplicate(rate=0.2),)), bench.at)
-    monkeypatch.setattr("sim.injector.REMEMBERED", 50)
+    monkeypatch.setattr("sim.faults.injector.REMEMBERED", 50)
     for name in ("fills", "log"):
         setattr(bench.account, name, type(bench.account.fills)(maxlen=50))
     trade(bench, 300)

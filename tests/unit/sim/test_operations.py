@@ -14,7 +14,7 @@ from sim.config import SimConfig
 from sim.exchange import Exchange
 from sim.script import read_script
 from sim.store import Store
-from sim.tape import open_tape
+from sim.tapes.tape import open_tape
 from tests.simbench import BTC, PRICE, SECOND, START, Bench, ScriptedTape
 
 D = Decimal

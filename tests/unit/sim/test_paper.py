@@ -13,7 +13,7 @@ from libs.common.settings import load
 from sim.config import SimConfig
 from sim.exchange import Exchange
 from sim.paper import live_tape, origin_of
-from sim.tape import LiveTape, open_tape
+from sim.tapes.tape import LiveTape, open_tape
 from sim.wiretypes import WireRequest
 
 SECOND = 1_000_000_000

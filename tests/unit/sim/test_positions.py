@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sim.account import Account, AccountSpec
 from sim.config import SimConfig
+from sim.engine.account import Account, AccountSpec
 from sim.exchange import Exchange
 from sim.store import Store
 from tests.simbench import BTC, PRICE, Bench, ScriptedTape

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from libs.common.errors import TapeError
-from sim.instruments import Instrument, rules_of
-from sim.market import Market
-from sim.public import PublicFeed, instrument_of, topics_of
-from sim.tape import PushTape
+from sim.engine.instruments import Instrument, rules_of
+from sim.engine.market import Market
+from sim.tapes.public import PublicFeed, instrument_of, topics_of
+from sim.tapes.tape import PushTape
 from tests.market_harness import instrument_reply
 
 MS = 1_000_000

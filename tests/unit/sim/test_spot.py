@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from sim.config import SimConfig
+from sim.engine.market import Market
+from sim.engine.spot import Basis
 from sim.exchange import Exchange
-from sim.market import Market
-from sim.spot import Basis
 from sim.store import Store
-from sim.tape import open_tape
+from sim.tapes.tape import open_tape
 from tests.simbench import BTC, PRICE, SECOND, Bench, ScriptedTape
 
 SPOT = "BTCUSDT-SPOT"

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from libs.common.errors import UsageError
-from sim.account import Account, AccountSpec
-from sim.accounts import read_accounts
 from sim.config import SimConfig
+from sim.door.accounts import read_accounts
+from sim.engine.account import Account, AccountSpec
+from sim.engine.orders import Order
 from sim.exchange import Exchange
-from sim.orders import Order
 from sim.store import Store
 from tests.simbench import BTC, Bench, ScriptedTape
 
@@ -61,7 +61,7 @@ def test_a_failed_write_leaves_the_state_before(tmp_path: Path) -> None:
 
 
 def test_an_account_forgets_the_oldest_closed_orders(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sim.account.KEPT", 3)
+    monkeypatch.setattr("sim.engine.account.KEPT", 3)
     account = Account("sim", 0, 0, 0, 0)
     for number in range(6):
         order = Order(account="sim", number=number, order_id=f"o{number}", link_id=f"l{number}", symbol=BTC, side=1,

@@ -13,9 +13,9 @@ import pytest
 from pyarrow import parquet
 
 from libs.common.errors import TapeError
-from sim.candles import Candle, path
 from sim.prints import BookChange, MarketEvent, Print
-from sim.tape import LiveTape, PushTape, Tape, open_tape
+from sim.tapes.candles import Candle, path
+from sim.tapes.tape import LiveTape, PushTape, Tape, open_tape
 
 START = 1_704_067_200_000
 HEADER = "ts,open,high,low,close,volume\n"

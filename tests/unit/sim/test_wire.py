@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sim.account import AccountSpec
 from sim.config import SimConfig
+from sim.engine.account import AccountSpec
 from sim.exchange import Exchange
 from sim.wiretypes import WireReply, WireRequest
 from tests.simbench import BTC, START, Bench, ScriptedTape
