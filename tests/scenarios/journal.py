@@ -5,25 +5,46 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import msgspec
+
+from libs.common.bus import gap
 from libs.common.codec import FIELDS as NAMES
 from libs.common.codec import decode, entry_text, values
 from libs.common.decider import Core
 from libs.common.events import Event, OrderIntent
 from libs.common.mesh import Mesh
 from libs.common.record import EntryId, Record
-from libs.common.restore import JournalEntry, local_input, repeat
+from libs.common.restore import JournalEntry, Saved, encode_snapshot, local_input, repeat
 from libs.common.stepper import Commit, Input, JournalInput, Local, Stepper
-from libs.common.streams import EXECUTION, MARKETDATA, RISK
+from libs.common.streams import EXECUTION, MARKETDATA, RISK, inputs_of
 
 OUTSIDE = {MARKETDATA: "raw", EXECUTION: "venue"}
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """A snapshot of one service: how many commits it had made, and what the runtime keeps of them."""
+
+    commits: int
+    saved: bytes
+
+
 class Journalled(Mesh):
-    """A mesh that remembers every commit which went through: (journal entry, outputs), by service."""
+    """A mesh that remembers every commit which went through: (journal entry, outputs), by service.
+
+    And one whose streams can have holes: a service that meets one learns what it did not read, and commits nothing more.
+    """
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.journals: dict[str, list[tuple[JournalEntry, list[Record]]]] = {name: [] for name in self.nodes}
+        self.losing: dict[str, str] = {}
+        """Services that will not get the next record of a stream."""
+        self.holes: dict[str, str] = {}
+        """Streams in which a service misses a record, before it has met the hole."""
+        self.stuck: set[str] = set()
+
+    def kept(self, service: str) -> Kept:
+        return Kept(len(self.journals[service]), encode_snapshot(self.nodes[service].stepper))
 
     def _apply(self, service: str, commit: Commit) -> bool:
         applied = super()._apply(service, commit)
@@ -32,28 +53,67 @@ class Journalled(Mesh):
             self.journals[service].append((entry, commit.outputs))
         return applied
 
+    def _work(self, service: str, inputs: list[Input]) -> None:
+        if service in self.stuck:
+            return
+        if service in self.losing:
+            inputs = self._without_one(service, inputs)
+        if service in self.holes and self._meets_hole(service, inputs):
+            return
+        super()._work(service, inputs)
+
+    def _without_one(self, service: str, inputs: list[Input]) -> list[Input]:
+        lost = next((i for i in inputs if isinstance(i, Record) and i.stream == self.losing[service]), None)
+        if lost is None:
+            return inputs
+        self.holes[service] = self.losing.pop(service)
+        return [item for item in inputs if item is not lost]
+
+    def _meets_hole(self, service: str, inputs: list[Input]) -> bool:
+        """As the runtime does it: up to the hole, then the news of it, then nothing."""
+        after = [item for item in inputs if isinstance(item, Record) and item.stream == self.holes[service]]
+        _, hole = gap(after, self.nodes[service].stepper.position)
+        if hole is None:
+            return False
+        at = inputs.index(after[0])
+        super()._work(service, inputs[:at])
+        super()._work(service, [Local(hole, after[0].at)])
+        self.stuck.add(service)
+        return True
+
+    def take_up(self, service: str, log: Iterable[Record]) -> None:
+        """The stream is whole again and the process was restarted: it reads on from its own cursors."""
+        self.stuck.discard(service)
+        self.holes.pop(service, None)
+        node, inputs = self.nodes[service], inputs_of(service)
+        cursors = node.stepper.position.cursors
+        node.inbox = [
+            record for record in log if record.stream in inputs and record.entry > cursors.get(record.stream, (0, 0))
+        ]
+
 
 class Replay:
-    """One service taken again from the beginning: `make` gives its fresh core, `sealed` stands where risk's shell does."""
+    """One service taken again, from the beginning or from a snapshot: `core` is a fresh one, `sealed` stands where risk's shell does."""
 
     def __init__(
-        self, mesh: Journalled, log: Iterable[Record], core: Core, sealed: Callable[[OrderIntent, int], Event]
+        self,
+        mesh: Journalled,
+        log: Iterable[Record],
+        core: Core,
+        sealed: Callable[[OrderIntent, int], Event],
+        kept: Kept | None = None,
     ) -> None:
-        self.journal, self.service, self.sealed = mesh.journals[core.service], core.service, sealed
+        self.service, self.sealed = core.service, sealed
+        self.journal = mesh.journals[core.service][kept.commits if kept else 0 :]
         self._log = {(record.stream, record.entry): record for record in log}
-        self._outside = {
-            record.seq: record
-            for _, outputs in self.journal
-            for record in outputs
-            if record.stream == OUTSIDE.get(self.service)
-        }
-        self._epochs = {
-            record.body.order_link_id: record.body.epoch
-            for _, outputs in self.journal
-            for record in outputs
-            if isinstance(record.body, OrderIntent)
-        }
+        written = [record for _, outputs in self.journal for record in outputs]
+        self._outside = {record.seq: record for record in written if record.stream == OUTSIDE.get(self.service)}
+        self._epochs = {r.body.order_link_id: r.body.epoch for r in written if isinstance(r.body, OrderIntent)}
         self.stepper = Stepper(core, self._finish if self.service == RISK else None)
+        if kept is not None:
+            saved = msgspec.msgpack.decode(kept.saved, type=Saved)
+            core.restore(saved.core)
+            self.stepper.position = saved.position
 
     def _finish(self, event: Event) -> Event:
         return self.sealed(event, self._epochs.get(event.order_link_id, 0)) if isinstance(event, OrderIntent) else event

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from decimal import Decimal
 
-from libs.common.codec import values
 from libs.common.events import (
     CommandRefused,
     FlatConfirmed,
@@ -27,18 +25,6 @@ from tests.scenarios.checks import settled, sound
 from tests.scenarios.world import EXECUTION, LOCKSTEP_SERVICES, SIGNAL, World
 
 Make = Callable[..., World]
-
-
-def digest(world: World) -> str:
-    """Over every byte of every event but seals, epochs and who they are by."""
-    total = hashlib.blake2b(digest_size=16)
-    for record in world.log:
-        if isinstance(record.body, OrderIntent):
-            continue  # sealed with a key of its own world; what it led to is in OrderSubmitted
-        total.update(record.stream.encode())
-        for value in values(record):
-            total.update(value if isinstance(value, bytes) else str(value).encode())
-    return total.hexdigest()
 
 
 def test_04_halt_and_liquidate_ends_flat_by_the_exchanges_word(world: Make) -> None:
@@ -79,30 +65,6 @@ def test_11_a_peer_on_other_code_halts(world: Make) -> None:
     here.run(20)
     assert not [intent for intent in here.of(OrderIntent, since=at + 1) if intent.purpose is Purpose.ENTRY]
     sound(here)
-
-
-def test_21_whoever_is_killed_whenever_the_log_is_the_same(world: Make) -> None:
-    calm, killed = world(), world()
-    for here in (calm, killed):
-        here.until(lambda here=here: here.mode() == "NORMAL", 60)
-    for _ in range(120):
-        calm.step()
-        killed.step()
-        if killed.dice.random() < 0.15:
-            killed.crash(killed.dice.choice(LOCKSTEP_SERVICES))
-    # An approval names its writer's epoch, which a restart raises; everything else is the same.
-    assert len(calm.log) == len(killed.log)
-    assert [r.id for r in calm.log] == [r.id for r in killed.log]
-    settled(killed)
-
-
-def test_t7_the_same_seed_gives_the_same_bytes(world: Make, seed: int) -> None:
-    first, second = world(), world()
-    for here in (first, second):
-        here.trading()
-        here.fault({"kind": "duplicate", "rate": 0.3}, {"kind": "ambiguous", "rate": 0.2, "arrives": "now"})
-        here.run(30)
-    assert digest(first) == digest(second)
 
 
 def test_25_a_halt_outlives_every_restart_and_one_operator_alone_does_not_end_it(world: Make) -> None:

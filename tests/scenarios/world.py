@@ -40,7 +40,7 @@ from sim.exchange import Exchange
 from sim.faults.menu import read
 from sim.instants import instant_record
 from sim.tapes.tape import open_tape
-from tests.scenarios.journal import Journalled, Replay
+from tests.scenarios.journal import Journalled, Kept, Replay
 
 NS_PER_MS, S = 1_000_000, 1_000_000_000
 E = TypeVar("E", bound=Event)
@@ -161,6 +161,7 @@ class World:
         self.number += 1
         self.at = self.next_at
         batches = self.venue.advance(self.at)
+        self.deaf |= self.mesh.stuck
         for service in LOCKSTEP_SERVICES:
             held = self._held.setdefault(service, [])
             held += [self._stamp(item) for item in batches.pop(service, [])]
@@ -255,13 +256,30 @@ class World:
         entry = (at // NS_PER_MS, self._commands)
         self.mesh.stage(Record(stream, entry, identity, 1_000_000 + self._commands, at, (), identity, event))
 
-    def crash(self, *services: str) -> None:
-        """The process dies and another takes over: all it has is what the dead one committed."""
+    def crash(self, *services: str, kept: Kept | None = None) -> None:
+        """The process dies and another takes over: all it has is what the dead one committed, or (of one service) an older
+        snapshot, from which it decides again what its journal says."""
         for service in services:
             node, core = self.mesh.nodes[service], self._make(service)
-            core.restore(node.stepper.core.snapshot())
-            node.stepper = Stepper(core, self._finish.get(service), node.stepper.position.copy())
+            position = node.stepper.position.copy()
+            if kept is None:
+                core.restore(node.stepper.core.snapshot())
+            else:
+                replay = Replay(self.mesh, self.log, core, sealed, kept)
+                assert not list(replay.differences())
+                assert replay.stepper.position == position
+            node.stepper = Stepper(core, self._finish.get(service), position)
             self.epoch[service] = self.epoch.get(service, 1) + 1
+
+    def lose(self, service: str, stream: str) -> None:
+        """The next record of a stream is gone before the service reads it; it meets the hole with the one after."""
+        self.mesh.losing[service] = stream
+
+    def mend(self, service: str) -> None:
+        """The stream is restored from the archive, the service started again."""
+        self.crash(service)
+        self.mesh.take_up(service, self.log)
+        self.deaf.discard(service)
 
     # --- what it sees ----------------------------------------------------------------------------------------------------------
 
