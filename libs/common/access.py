@@ -97,7 +97,7 @@ def _service(role: str, book: str, tape: bool) -> tuple[str, ...]:
         found.append(_may(("hget", "hset"), RW + gate) if role == GATE_WRITER else _may(("hget",), R + gate))
         declared.append(gate)
     if role == MONITOR:
-        found += _monitor(book)
+        found += _monitor(book, tape)
     if tape:
         found.append(_may(("hget",), R + streams.WAVE))
     if tape and role in LOCKSTEP_SERVICES:
@@ -114,14 +114,16 @@ def _staging(role: str) -> tuple[str, ...]:
     )
 
 
-def _monitor(book: str) -> tuple[str, ...]:
-    """The archiver: copies every stream and journal, trims what is archived and needed by nobody, measures memory."""
+def _monitor(book: str, tape: bool) -> tuple[str, ...]:
+    """The archiver: copies every stream and journal, trims what is archived and needed by nobody, measures memory, and asks
+    for a halt, as an operator may, when the bus does not have what is archived."""
     kept = [*_keys("", tuple(streams.BY_NAME), book), *(_own("journal", service, book) for service in SERVICES)]
     return (
         "+info",
         _may(_READ, *(R + key for key in kept)),
         _may(("xtrim",), *(W + key for key in kept)),
         _may(("get",), *(R + _own("snapshot", service, book) for service in SERVICES)),
+        *_appender(OPERATORS, book, tape),
     )
 
 

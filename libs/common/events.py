@@ -702,6 +702,8 @@ class HaltRequested(Command, frozen=True, kw_only=True):
     reason: str
     flatten: bool = False
     scope: str = "book"
+    cause: Reason = Reason.OPERATOR
+    """STALE_LOG from the archiver, which knows more of the log than the bus does; everybody else's counts as OPERATOR."""
 
 
 class ResumeRequested(Command, frozen=True, kw_only=True):

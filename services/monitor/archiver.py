@@ -1,7 +1,8 @@
 """Copies every stream from Redis to the archive, and drops from Redis what nobody needs any more when told to.
 
 A task inside monitor's process with connections of its own: the core knows nothing of it. Where it stands is what the
-archive says, so it can be killed at any moment.
+archive says, so it can be killed at any moment. When the bus has not what is archived (a server came back older, a stream has
+a hole) it asks risk for a halt, as an operator would: the archive is the only one who can know.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,9 +20,11 @@ import hiredis
 import msgspec
 
 from libs.common import logs, streams
+from libs.common.appender import append_command
 from libs.common.archive import ArchiveWriter, manifest_signer
 from libs.common.codec import entry_text
 from libs.common.errors import TidegateError
+from libs.common.events import HaltRequested, Reason
 from libs.common.record import EntryId
 from libs.common.sections import Bus
 from libs.common.segments import order
@@ -32,6 +36,7 @@ from services.monitor.forecast import Forecast, memory
 
 MEASURE_S = 60.0
 ANSWER_S, LAST_CHANCE_S = 10.0, 0.5
+ASKED_BY, ASKED_FOR_NS = "archiver", 600_000_000_000
 Clock = Callable[[], float]
 """Seconds that only go forward."""
 
@@ -83,6 +88,8 @@ class Archiver:
         sign, key_id = manifest_signer(private_key) if private_key else (None, "")
         self.writer = ArchiveWriter(run_dir, sign=sign, key_id=key_id)
         self.trouble = ""
+        self._reported = ""
+        """The misfit that risk was told of."""
         self._book_wire = Wire(bus.book_url)
         self._market_wire = self._book_wire if bus.market_url == bus.book_url else Wire(bus.market_url)
         self.sources = [self._source(name, key) for name, key in archived(bus.book)]
@@ -180,11 +187,11 @@ class Archiver:
         started = self._clock()
         lasts = await asyncio.gather(*[self._last(source) for source in self.sources])
         written = 0
-        trouble = ""
+        misfit = ""
         for source, last in zip(self.sources, lasts, strict=True):
             number, archived = self.writer.last(source.name)
-            if archived and (last is None or order(last[0]) < order(archived)):
-                trouble = f"the archive of {source.name} is ahead of Redis ({archived}); Redis lost entries: restore it"
+            if archived and (last is None or last[1] < number or order(last[0]) < order(archived)):
+                misfit = f"the archive of {source.name} is ahead of Redis ({archived}); Redis lost entries: restore it"
                 continue
             if last is None or last[0] == archived:
                 self._flushed_at[source.name] = started
@@ -194,11 +201,22 @@ class Archiver:
                     written += await self._copy(source, last[0])
                     self._flushed_at[source.name] = started
                 except TidegateError as e:
-                    trouble = str(e)
-        self._set_trouble(trouble)
+                    misfit = str(e)
+        self._set_trouble(misfit)
         if written:
             await asyncio.to_thread(self.writer.write_manifest)
+        if misfit and misfit != self._reported:
+            await self._ask_for_halt(misfit)
         return written
+
+    async def _ask_for_halt(self, misfit: str) -> None:
+        """Once a misfit, and once more by each process that finds it: nobody trades on a log that is not the one archived."""
+        nonce, now = f"{ASKED_BY}-{secrets.token_hex(8)}", time.time_ns()
+        asked = HaltRequested(
+            reason=misfit, cause=Reason.STALE_LOG, operator=ASKED_BY, nonce=nonce, expires_at=now + ASKED_FOR_NS
+        )
+        await _answer(append_command(self._book_wire, self.book, asked, now))
+        self._reported = misfit
 
     async def drain(self) -> None:
         """Copy what is left and close the archive; call it when every writer has stopped."""

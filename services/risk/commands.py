@@ -64,7 +64,8 @@ def decided(state: RiskState, config: RiskConfig, event: Command) -> Iterator[Ev
         return
     match event:
         case HaltRequested(scope=scope, reason=reason, flatten=flatten):
-            yield from _down(state, config, event, scope, reason, Mode.HALTED, flatten)
+            cause = event.cause if event.cause is Reason.STALE_LOG else Reason.OPERATOR
+            yield from _down(state, config, event, scope, reason, Mode.HALTED, flatten, cause)
         case FlattenRequested(reason=reason):
             yield from _down(state, config, event, BOOK, reason or "flatten", Mode.HALTED, True)
         case PauseRequested(scope=scope, reason=reason):
@@ -90,14 +91,21 @@ def on_obeyed(state: RiskState) -> None:
 
 
 def _down(
-    state: RiskState, config: RiskConfig, event: Command, scope: str, reason: str, mode: Mode, flatten: bool
+    state: RiskState,
+    config: RiskConfig,
+    event: Command,
+    scope: str,
+    reason: str,
+    mode: Mode,
+    flatten: bool,
+    cause: Reason = Reason.OPERATOR,
 ) -> Iterator[Event]:
     if not _is_scope(state, config, scope) or (flatten and scope != BOOK):
         yield _refuse(event, "SCOPE")
         return
-    standing = state.blocks.get(f"{scope}/{Reason.OPERATOR}")
+    standing = state.blocks.get(f"{scope}/{cause}")
     if standing is None or worst(standing.mode, mode) is not standing.mode:
-        use = halts.fact(Reason.OPERATOR, f"{event.operator}: {reason}")
+        use = halts.fact(cause, f"{event.operator}: {reason}")
         yield Halted(
             reason=use.use.name,
             measured=use.use.measured,
@@ -106,7 +114,7 @@ def _down(
             mode=worst(scope_mode(state, scope), mode),
             detail=use.detail,
         )
-    yield from halts.after(state, config, scope, Reason.OPERATOR, flatten)
+    yield from halts.after(state, config, scope, cause, flatten)
 
 
 def _is_scope(state: RiskState, config: RiskConfig, scope: str) -> bool:

@@ -95,10 +95,10 @@ def expected(role: str, key: str, *, tape: bool) -> set[str]:
         TOOLS: READS | {"GET", "HGET", "EXISTS"} if not key.startswith("{other}") else set(),
         RISK: {"HGET", "HSET"} if key == GATE else set(),
         EXECUTION: {"HGET"} if key == GATE else set(),
-        MONITOR: _of_monitor(key),
+        MONITOR: _of_monitor(key) | _of_the_table(OPERATORS, key),
         WATCHDOG: _of_the_table(OPERATORS, key) | ({"HGET"} if key == OWN["cursor", EXECUTION] else set()),
     }.get(role, set())
-    if key == streams.WAVE and role in (OPERATORS, WATCHDOG):
+    if key == streams.WAVE and role in (OPERATORS, WATCHDOG, MONITOR):
         found.add("EXISTS")
     return found | (_of_the_tape(role, key) if tape else set())
 
@@ -129,7 +129,7 @@ def _of_the_tape(role: str, key: str) -> set[str]:
     found = {"HGET"} if key == streams.WAVE and role in (*SERVICES, DRIVER) else set()
     if role in LOCKSTEP_SERVICES:
         found |= {streams.WAVE: {"HINCRBY"}, streams.BELL: {"LPUSH"}, STAGES[role]: {"RPUSH"}}.get(key, set())
-    if role in (OPERATORS, WATCHDOG, DRIVER) and key == STAGES[OPERATORS]:
+    if role in (OPERATORS, WATCHDOG, MONITOR, DRIVER) and key == STAGES[OPERATORS]:
         found |= {"RPUSH"}
     if role != DRIVER:
         return found

@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from libs.common.archive import ArchiveReader
+from libs.common.events import HaltRequested, Reason
 from libs.common.restore import Saved
 from libs.common.sections import Bus
 from libs.common.stepper import Position
@@ -106,8 +107,30 @@ async def test_an_archive_ahead_of_redis_is_trouble_not_a_new_beginning(tmp_path
     await copier.drain()
     copier.close()
     assert "ahead of Redis" in copier.trouble
+    (asked,) = halts_asked_for(bus)
+    assert (asked.cause, asked.operator, asked.scope) == (Reason.STALE_LOG, "archiver", "book")
+    assert "tick" in asked.reason
     assert ArchiveReader(tmp_path).count("tick") == 4
     assert not ArchiveReader(tmp_path).manifest().closed  # type: ignore[union-attr]
+
+
+async def test_a_log_that_came_back_older_halts_although_it_grows_again(tmp_path: Path, url: str, bus: Any) -> None:
+    """The writers go on from an older state: their new entries are younger than the archive's last and have seqs it knows."""
+    add(bus, "{md}:tick", range(1, 9))
+    copier = archiver(tmp_path, url)
+    await copier.drain()
+    for lost in range(5, 9):
+        bus.xdel("{md}:tick", f"{100 + lost}-{lost % 3}")
+    for seq in range(5, 8):
+        bus.xadd("{md}:tick", {"id": f"{seq:032x}", "type": "FeedUp", "v": "1", "seq": str(seq), "at": "5", "data": "{}"}, id=f"{200 + seq}-0")  # fmt: skip
+    await copier.drain()
+    await copier.drain()
+    copier.close()
+    assert [asked.cause for asked in halts_asked_for(bus)] == [Reason.STALE_LOG], "asked for once"
+
+
+def halts_asked_for(bus: Any) -> list[HaltRequested]:
+    return [msgspec.json.decode(fields[b"data"], type=HaltRequested) for _, fields in bus.xrange("{main}:command")]
 
 
 async def test_a_hole_stops_its_stream_and_no_other(tmp_path: Path, url: str, bus: Any) -> None:
@@ -119,6 +142,7 @@ async def test_a_hole_stops_its_stream_and_no_other(tmp_path: Path, url: str, bu
     await copier.drain()
     copier.close()
     assert "expected seq 5 of tick" in copier.trouble
+    assert [asked.cause for asked in halts_asked_for(bus)] == [Reason.STALE_LOG]
     assert copier.age > 0, "a stream that cannot be archived makes the archive old"
     assert ArchiveReader(tmp_path).count("tick") == 4
     assert ArchiveReader(tmp_path).count("bar") == 2
