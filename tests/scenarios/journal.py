@@ -13,10 +13,11 @@ from libs.common.codec import decode, entry_text, values
 from libs.common.decider import Core
 from libs.common.events import Event, OrderIntent
 from libs.common.mesh import Mesh
-from libs.common.record import EntryId, Record
+from libs.common.outside import OutsideMessage, recorded
+from libs.common.record import EntryId, Record, Started
 from libs.common.restore import JournalEntry, Saved, encode_snapshot, local_input, repeat
 from libs.common.stepper import Commit, Input, JournalInput, Local, Stepper
-from libs.common.streams import EXECUTION, MARKETDATA, RISK, inputs_of
+from libs.common.streams import EXECUTION, LOCKSTEP_SERVICES, MARKETDATA, RISK, inputs_of
 
 OUTSIDE = {MARKETDATA: "raw", EXECUTION: "venue"}
 
@@ -91,6 +92,23 @@ class Journalled(Mesh):
             record for record in log if record.stream in inputs and record.entry > cursors.get(record.stream, (0, 0))
         ]
 
+    def fall_back(self, kept: dict[str, Kept], gate: dict[str, str]) -> None:
+        """What was written after these snapshots never was."""
+        self.gate, self._staged = dict(gate), []
+        for service, node in self.nodes.items():
+            del self.journals[service][kept[service].commits :]
+            node.inbox, node.sent = [], set()
+
+    def restart(self, at: int) -> None:
+        """Every process starts again, as outside of a tape: calls under way are lost, and all look at the world anew."""
+        for service in LOCKSTEP_SERVICES:
+            node = self.nodes[service]
+            pending = [request.number for request in node.stepper.core.requests()]
+            node.sent.update(pending)
+            lost = [Local(recorded(OutsideMessage(channel="lost", request=n), service, at), at) for n in pending]
+            self._work(service, [*lost, Local(Started(fresh=False), at)])
+        self._settle()
+
 
 class Replay:
     """One service taken again, from the beginning or from a snapshot: `core` is a fresh one, `sealed` stands where risk's shell does."""
@@ -120,10 +138,10 @@ class Replay:
 
     def differences(self) -> Iterator[str]:
         """Every event that came out differently, and the state when it is not the one that the service had."""
-        for entry, recorded in self.journal:
+        for entry, written in self.journal:
             replayed = repeat(self.stepper, entry, [self._input(item) for item in entry.inputs])
-            if [encoded(record) for record in replayed] != [encoded(record) for record in recorded]:
-                yield f"{self.service} {entry.inputs[-1]}: was {recorded}, replayed {replayed}"
+            if [encoded(record) for record in replayed] != [encoded(record) for record in written]:
+                yield f"{self.service} {entry.inputs[-1]}: was {written}, replayed {replayed}"
 
     def _input(self, item: JournalInput) -> Input:
         local = local_input(item)

@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Callable
 
 from libs.common.codec import values
-from libs.common.events import Halted, OrderIntent, Reason, ResumeRequested
+from libs.common.events import Halted, HaltRequested, OrderIntent, Reason, ResumeRequested
 from libs.common.streams import EXECUTION, LOCKSTEP_SERVICES, MARKETDATA, RISK, SIGNAL
 from tests.scenarios.checks import ALERT_S, settled
-from tests.scenarios.test_outages import entries_since, submissions_since
-from tests.scenarios.world import World
+from tests.scenarios.test_outages import POLL_S, entries_since, submissions_since
+from tests.scenarios.world import S, World
 
 Make = Callable[..., World]
 READ = {
@@ -86,6 +86,29 @@ def test_22_a_hole_in_a_stream_halts_and_nothing_is_sent_again(world: Make, seed
     assert here.mode() == "HALTED"
     for halt_id in here.halts():
         here.command(ResumeRequested, halt_id=halt_id)
+    settled(here)
+
+
+def test_22_a_bus_that_comes_back_older_halts_and_sends_nothing_again(world: Make) -> None:
+    """A stale failover: up to some hundred events are gone for everybody, also orders that trade. The archiver, who has them,
+    asks for the halt; the next poll of the exchange finds what the log does not know."""
+    here = world({"signal.strategies.restless.parameters": {"hold_s": 5}})
+    here.trading()
+    mark = here.mark()
+    here.run(here.dice.randrange(1, 60) / 2)
+    lost_orders = here.forget(mark)
+    back_at = here.at
+    ask = {"reason": "the archive of order is ahead of Redis", "operator": "archiver", "cause": Reason.STALE_LOG}
+    here.command(HaltRequested, sealed=False, **ask)
+    here.run(POLL_S)
+    found = {halt.reason for halt in here.of(Halted, since=back_at)}
+    assert Reason.STALE_LOG in found
+    assert (Reason.FOREIGN_ORDER in found) == bool(lost_orders)
+    here.run(10)
+    assert entries_since(here, back_at + S) == 0
+    for halt_id in here.halts():
+        here.command(ResumeRequested, halt_id=halt_id)
+    here.run(2)
     settled(here)
 
 

@@ -73,6 +73,15 @@ def settings_of(changes: bytes) -> Settings:
     return load(section_types(), FILE, env={}, overrides=msgspec.json.decode(changes) | own)
 
 
+class Mark(msgspec.Struct, frozen=True):
+    """An instant of the log: a snapshot of every service, the gate, how many events and orders there were."""
+
+    kept: dict[str, Kept]
+    gate: dict[str, str]
+    events: int
+    placed: int
+
+
 class World:
     """`changes`: settings by dotted key; `tape`: more of the synthetic tape's own words. Time only passes in `step`, `run` and `until`."""
 
@@ -89,6 +98,8 @@ class World:
         self.account: Account = self.exchange.desk.accounts[spec.name]
         self.placed: list[str] = []
         """Order link ids in the order in which the exchange took the orders on its books."""
+        self.forgotten: set[str] = set()
+        """Those that the log lost."""
         self._listen()
         cores = [self._make(service) for service in SERVICES]
         topics: Any = cores[0]
@@ -280,6 +291,31 @@ class World:
         self.crash(service)
         self.mesh.take_up(service, self.log)
         self.deaf.discard(service)
+
+    def mark(self) -> Mark:
+        """The log as it is now, for `forget`."""
+        kept = {service: self.mesh.kept(service) for service in self.mesh.nodes}
+        return Mark(kept, dict(self.mesh.gate), len(self.log), len(self.placed))
+
+    def forget(self, mark: Mark) -> list[str]:
+        """The bus comes back as it was at the mark, for everybody. The exchange did not forget; what it said since went to
+        connections that are no more. Gives the orders that are on its books and not in the log any more."""
+        self.at = self.next_at
+        self.venue.advance(self.at)
+        del self.log[mark.events :]
+        self.mesh.fall_back(mark.kept, mark.gate)
+        for service, kept in mark.kept.items():
+            replay = Replay(self.mesh, self.log, self._make(service), sealed, kept)
+            self.mesh.nodes[service].stepper = Stepper(
+                replay.stepper.core, self._finish.get(service), replay.stepper.position
+            )
+            self.epoch[service] = self.epoch.get(service, 1) + 1
+        self._held.clear()
+        self._sent_at.clear()
+        self.mesh.restart(self.at)
+        lost = [link for link in self.placed[mark.placed :] if link.startswith("tg-")]
+        self.forgotten.update(lost)
+        return lost
 
     # --- what it sees ----------------------------------------------------------------------------------------------------------
 
