@@ -47,19 +47,6 @@ def test_halt_needs_no_key_and_no_clock() -> None:
     assert only(desk.signal(), OrderRefused).reason is Reason.MODE
 
 
-def test_the_archiver_halts_for_a_stale_log_and_nobody_names_another_cause() -> None:
-    desk = opened(settings())
-    stale = only(command(desk, e.HaltRequested, "archiver", "none", reason="ahead", cause=Reason.STALE_LOG), Halted)
-    assert (stale.reason, stale.scope, stale.mode, stale.detail) == (
-        Reason.STALE_LOG, "book", Mode.HALTED, "archiver: ahead",
-    )  # fmt: skip
-    assert of(command(desk, e.HaltRequested, "archiver", "none", reason="x", cause=Reason.STALE_LOG), Halted) == []
-    named = only(command(desk, e.HaltRequested, key="none", reason="x", cause=Reason.MAX_DRAWDOWN), Halted)
-    assert named.reason is Reason.OPERATOR
-    resumed = only(command(desk, e.ResumeRequested, halt_id=desk.halts()[-2].id), Resumed)
-    assert resumed.mode is Mode.HALTED, "the operator's own stands"
-
-
 def test_resume_with_a_valid_seal() -> None:
     desk = opened(settings())
     halt_id = halt(desk)

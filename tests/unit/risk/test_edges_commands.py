@@ -11,7 +11,9 @@ from libs.common.events import (
     CommandRefused,
     Halted,
     LimitChanged,
+    Mode,
     PortfolioMarked,
+    Reason,
     Resumed,
     StageChanged,
     UpgradeOpened,
@@ -48,6 +50,19 @@ def test_the_reason_of_an_operator_is_told(kind: type[e.Command], reason: str, t
 def test_a_scope_that_is_none_halts_nothing(fields: dict[str, Any]) -> None:
     made = command(opened(settings()), e.HaltRequested, key="none", reason="r", **fields)
     assert [type(event) for event in made] == [CommandRefused]
+
+
+def test_the_archiver_halts_for_a_stale_log_and_nobody_names_another_cause() -> None:
+    desk = opened(settings())
+    stale = only(command(desk, e.HaltRequested, "archiver", "none", reason="ahead", cause=Reason.STALE_LOG), Halted)
+    assert (stale.reason, stale.scope, stale.mode, stale.detail) == (
+        Reason.STALE_LOG, "book", Mode.HALTED, "archiver: ahead",
+    )  # fmt: skip
+    assert of(command(desk, e.HaltRequested, "archiver", "none", reason="x", cause=Reason.STALE_LOG), Halted) == []
+    named = only(command(desk, e.HaltRequested, key="none", reason="x", cause=Reason.MAX_DRAWDOWN), Halted)
+    assert named.reason is Reason.OPERATOR
+    resumed = only(command(desk, e.ResumeRequested, halt_id=desk.halts()[-2].id), Resumed)
+    assert resumed.mode is Mode.HALTED, "the operator's own stands"
 
 
 def test_a_resumed_book_is_marked() -> None:
