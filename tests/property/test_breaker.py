@@ -1,9 +1,11 @@
-"""The textbook breaker beside ours on the same paths of equity: ours has none of its four faults, and each of them is found."""
+"""The textbook breaker beside ours on the same paths of equity: ours has none of its five faults, and each of them is
+found: in the textbook's own breaker, and put into ours."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from hypothesis import Phase, given, settings
@@ -11,7 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.errors import FailedHealthCheck
 
 from libs.common import events as e
-from libs.common.record import Started
+from libs.common.events import Reason
+from libs.common.record import Record, Started
+from services.risk import facts, kernel, standing, valuation
+from services.risk.config import RiskConfig
+from services.risk.state import RiskState, Window
+from services.risk.verdict import flag
 from tests.property.breaker import FAULTS, Breaker
 from tests.unit.risk.desk import D, Desk, config
 
@@ -113,6 +120,67 @@ def test_each_fault_put_back_is_found(fault: str) -> None:
     assert not isinstance(caught.value, FailedHealthCheck)
 
 
+# --- the faults in the shipped core -----------------------------------------------------------------------------------
+
+
+def profit_halts(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(kernel, "reaches", lambda loss, ratio, base: abs(loss) * 10**16 >= ratio * base > 0)
+    patch.setattr(standing, "STANDING", (lambda state: flag(Reason.MAX_DAILY_LOSS, standing.loss_reached(state)),))
+
+
+def good_tick_ends_the_halt(patch: pytest.MonkeyPatch) -> None:
+    def on_equity(state: RiskState) -> None:
+        valuation_on_equity(state)
+        if not standing.loss_reached(state):
+            state.blocks.clear()
+
+    valuation_on_equity = valuation.on_equity
+    patch.setattr(valuation, "on_equity", on_equity)
+
+
+def peak_of_zero_divides(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(kernel, "reaches", lambda loss, ratio, base: loss * 10**16 // base >= ratio)
+
+
+def restart_forgets_the_loss(patch: pytest.MonkeyPatch) -> None:
+    def on_started(state: RiskState, config: RiskConfig, body: Started, record: Record) -> None:
+        learnt(state, config, body, record)
+        if not body.fresh:
+            state.blocks.clear()
+            state.day = Window(state.day.number, state.equity_units, state.equity_units)
+            state.peak_units = state.equity_units
+
+    learn: dict[Any, Any] = facts.LEARN
+    learnt = learn[Started]
+    patch.setitem(learn, Started, on_started)
+
+
+def loss_counts_again(patch: pytest.MonkeyPatch) -> None:
+    def on_equity(state: RiskState) -> None:
+        valuation_on_equity(state)
+        state.day.base_units += max(state.day.base_units - state.equity_units, 0)
+
+    valuation_on_equity = valuation.on_equity
+    patch.setattr(valuation, "on_equity", on_equity)
+
+
+OURS = (profit_halts, good_tick_ends_the_halt, peak_of_zero_divides, restart_forgets_the_loss, loss_counts_again)
+
+
+@pytest.mark.parametrize("put_back", OURS, ids=lambda put_back: put_back.__name__.replace("_", " "))
+def test_each_fault_put_into_ours_is_found(
+    put_back: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @settings(max_examples=300, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
+    @given(paths)
+    def is_right(path: list[Step]) -> None:
+        assert answers(Ours(), path) == right(path)
+
+    put_back(monkeypatch)
+    with pytest.raises((AssertionError, ArithmeticError, ExceptionGroup)):
+        is_right()
+
+
 @pytest.mark.parametrize(
     ("fault", "path"),
     [
@@ -120,6 +188,7 @@ def test_each_fault_put_back_is_found(fault: str) -> None:
         ("a good tick ends the halt", [10_000, 9_800, 10_000]),
         ("a peak of zero divides", [10_000]),
         ("a restart forgets the loss", [10_000, 9_850, "restart", 9_800]),
+        ("a loss counts again", [10_000, 9_900, 9_900]),
     ],
 )
 def test_each_fault_by_its_plainest_case(fault: str, path: list[Step]) -> None:
