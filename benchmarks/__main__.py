@@ -176,8 +176,33 @@ def simulator(scale: Scale) -> Iterator[Row]:
     )
 
 
+def desk(scale: Scale) -> Iterator[Row]:
+    from benchmarks import desk as d
+
+    found = d.flood(10_000, scale.seconds)
+    yield Row(
+        f"flood of {found.a_second:,.0f} signals/s for {scale.seconds} s: decided once, lost, twice; last one decided after",
+        f"{found.decided:,}, {found.lost}, {found.doubled}; {found.behind_ms / 1000:.1f} s",
+        goal="none lost",
+    )
+    yield Row("halt asked for in the midst of the flood → gate closed", f"{found.halt_ms:.0f} ms")
+    kills = [d.kill_switch() for _ in range(scale.rounds)]
+    sent = sorted((kill.first_ms, kill.last_ms) for kill in kills if kill.entries)
+    if sent:
+        first_ms, last_ms = sent[len(sent) // 2]
+        entries = sum(kill.entries for kill in kills)
+        yield Row(
+            f"halt asked for → first and last cancel at the exchange, {entries} entries in {len(sent)} rounds",
+            f"{first_ms:.0f} and {last_ms:.0f} ms",
+            goal="≤ 50 ms",
+        )
+    yield Row("entries approved after the halt", str(sum(kill.approved_after for kill in kills)), goal="0")
+    flat_ms = sorted(kill.flat_ms for kill in kills)[len(kills) // 2]
+    yield Row("halt asked for → flat by the exchange's word", f"{flat_ms / 1000:.2f} s", goal="≤ 5 s")
+
+
 PARTS: dict[str, Callable[[Scale], Iterator[Row]]] = {
-    "race": race, "waves": waves, "kernels": kernels, "system": system, "recovery": recovery, "simulator": simulator,
+    "race": race, "waves": waves, "kernels": kernels, "system": system, "recovery": recovery, "simulator": simulator, "desk": desk,
 }  # fmt: skip
 
 

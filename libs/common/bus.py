@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import hiredis
@@ -26,6 +26,8 @@ from libs.common.stepper import Commit, Position
 from libs.common.wire import Wire
 
 READ_COUNT = 256
+OVERTAKING = ("command",)
+"""Streams that do not queue behind a backlog of the others: what people ask for, a halt above all, hangs on nothing that waits."""
 BLOCK_MS = 500
 REPLY_LIMIT_S = 2.5
 """A reply older than this means a dead connection (a blocked read answers within BLOCK_MS)."""
@@ -43,7 +45,7 @@ class Log:
     """One service's view of the bus: open, read, commit."""
 
     def __init__(self, service: str, url: str, book: str, *, lockstep: bool) -> None:
-        self.service, self.book = service, book
+        self.service, self.book, self.lockstep = service, book, lockstep
         self.reader, self.writer = Wire(url), Wire(url)
         self.scripts = Scripts(self.writer)
         self.instance = secrets.token_hex(8)
@@ -103,8 +105,13 @@ class Log:
         return snapshot
 
     def records(self, reply: Any) -> list[Record]:
-        """The entries of a read, merged in entry order; [] when it waited in vain."""
-        return merge({self.names[key]: entries for key, entries in reply}) if reply else []
+        """The entries of a read, merged in entry order; [] when it waited in vain.
+
+        In a tape run commands come in their turn: there the order is part of what every run has to repeat.
+        """
+        if not reply:
+            return []
+        return merge({self.names[key]: entries for key, entries in reply}, () if self.lockstep else OVERTAKING)
 
     def check(self) -> None:
         """Drop connections whose replies are overdue."""
@@ -197,14 +204,15 @@ class Log:
         self.writer.abort()
 
 
-def merge(reply: dict[str, list[tuple[bytes, list[bytes]]]]) -> list[Record]:
-    """Entries of several streams in entry order; ties in table order."""
+def merge(reply: dict[str, list[tuple[bytes, list[bytes]]]], overtaking: Sequence[str] = ()) -> list[Record]:
+    """Entries of several streams in entry order; ties in table order. What is beyond the end of a reply that was cut waits for
+    the next read, unless its stream is `overtaking`."""
     cuts = [entry_of(entries[-1][0]) for entries in reply.values() if len(entries) >= READ_COUNT]
     cut: EntryId | None = min(cuts, default=None)
     records = [decode(name, entry, fields) for name, entries in reply.items() for entry, fields in entries]
     rank = {stream.name: i for i, stream in enumerate(streams.STREAMS)}
     records.sort(key=lambda record: (record.entry, rank[record.stream]))
-    return records if cut is None else [record for record in records if record.entry <= cut]
+    return records if cut is None else [r for r in records if r.entry <= cut or r.stream in overtaking]
 
 
 def gap(records: list[Record], position: Position) -> tuple[list[Record], GapFound | None]:

@@ -98,5 +98,7 @@ def _figures(run: Trading) -> str:
         if e["entry"] > halted["entry"]
     ]
     cancelled = min((e["entry"][0] - halted["entry"][0] for e in ends), default=-1)
+    sent = [at / 1e6 - halted["entry"][0] for at in run.tap.cancels.values()]
+    cancels = f"{min(sent):.0f} to {max(sent):.0f} ms" if sent else "never over HTTP"
     slices = len([i for i in run.happened("order-intent", "OrderIntent") if i["purpose"] == "flatten"])
-    return f"halt to entry gone {cancelled} ms, to FlatConfirmed {flat['entry'][0] - halted['entry'][0]} ms, {slices} slices"
+    return f"halt to cancels at the exchange {cancels}, to entry gone {cancelled} ms, to FlatConfirmed {flat['entry'][0] - halted['entry'][0]} ms, {slices} slices"

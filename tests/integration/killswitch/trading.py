@@ -14,6 +14,7 @@ from libs.common import seal
 from libs.common.appender import append
 from libs.common.events import Signal
 from libs.common.wire import Wire
+from tests.integration.killswitch.tap import Tap
 from tests.integration.watchdog.rig import BOOK, ROOT, SYMBOL, Rig
 from tests.waiting import eventually
 
@@ -30,11 +31,13 @@ class Trading(Rig):
         self._signals = 0
 
     def more_settings(self) -> dict[str, dict[str, Any]]:
+        self.tap = Tap(self.url)
         (self.dir / "seal.key").write_text(self._seal_key)
         (self.dir / "seal.key").chmod(0o600)
         allow = {"symbols": [SYMBOL]}
         return {
             "run": {"seal_key_file": str(self.dir / "seal.key"), "seal_key_id": "r"},
+            "venue": {"rest_url": self.tap.url},
             "marketdata": {"symbols": [SYMBOL]},
             "execution": {"seal_keys": {"r": self._seal_public}},
             "risk": {
@@ -45,6 +48,10 @@ class Trading(Rig):
                 "flatten_slice_usd": "5000",
             },
         }
+
+    def __exit__(self, *about: object) -> None:
+        super().__exit__(*about)
+        self.tap.close()
 
     async def _seed(self) -> None:
         """Nothing: the services write what they need themselves."""

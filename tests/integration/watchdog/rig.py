@@ -13,10 +13,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cli.toml import dumps
 from libs.bybit import rest
@@ -35,6 +35,7 @@ ROOT = Path(__file__).resolve().parents[3]
 BOOK = "main"
 SYMBOL = "BTCUSDT"
 TICK = Decimal("0.1")
+T = TypeVar("T")
 
 
 def free_udp_port() -> int:
@@ -169,6 +170,10 @@ class Rig:
         body = json.dumps({"seed": 1, "faults": list(faults)}).encode()
         with urllib.request.urlopen(urllib.request.Request(f"{self.url}/sim/faults", body, method="POST"), timeout=10):
             pass
+
+    def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something asynchronous to its end."""
+        return self._run.run(work)
 
     async def _seed(self) -> None:
         """An open gate and the instrument, as risk and marketdata would have written them."""
