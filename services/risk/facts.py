@@ -12,7 +12,7 @@ from libs.common import events as e
 from libs.common.events import Event, Reason
 from libs.common.record import Record, Started, Timer
 from libs.common.streams import RISK
-from services.risk import commands, entries, exits, hedges, markets, modes, orders, valuation
+from services.risk import commands, entries, exits, hedges, holdings, markets, modes, orders, valuation
 from services.risk.config import Limits, RiskConfig
 from services.risk.state import BOOK, MINUTE_NS, NS_PER_MS, RiskState, pair
 
@@ -43,6 +43,7 @@ def on_price(state: RiskState, config: RiskConfig, body: e.Tick | e.Reference, r
     else:
         markets.on_reference(state, body)
     valuation.on_equity(state)
+    holdings.check(state, (body.symbol,))
 
 
 def on_instant(state: RiskState, config: RiskConfig, body: e.Instant, record: Record) -> None:
@@ -194,8 +195,7 @@ def on_limits(state: RiskState, config: RiskConfig, body: e.LimitChanged, record
     state.limits_version = body.version
     valuation.set_ratios(state)
     commands.on_obeyed(state)
-    for symbol in state.markets:
-        markets.check_size(state, symbol)
+    holdings.check(state, state.markets)
 
 
 def on_stage(state: RiskState, config: RiskConfig, body: e.StageChanged, record: Record) -> None:

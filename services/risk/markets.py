@@ -6,7 +6,7 @@ from decimal import ROUND_CEILING, Decimal
 
 from libs.common.events import FeedDown, FeedUp, InstrumentDefined, Reason, Reference, Tick
 from libs.common.values import to_units
-from services.risk import modes
+from services.risk import holdings, modes
 from services.risk.state import BOOK, NS_PER_MS, NS_PER_S, Market, RiskState, symbol_scope
 
 SPREADS_KEPT = 101
@@ -117,7 +117,7 @@ def silence_ns(state: RiskState) -> int:
 
 
 def on_time(state: RiskState) -> None:
-    """What is bad by going on: silence, and a position above a limit that was lowered."""
+    """What is bad by going on: silence, and holdings above a limit."""
     silence = silence_ns(state)
     if state.tick_at and state.now - state.tick_at >= silence:
         silent_ms = Decimal((state.now - state.tick_at) // NS_PER_MS)
@@ -126,15 +126,7 @@ def on_time(state: RiskState) -> None:
         if market.down:
             down_ms = Decimal((state.now - market.tick_at) // NS_PER_MS)
             modes.note(state, BOOK, Reason.FEED_SILENCE, down_ms, state.limits.feed_silence)
-        check_size(state, market.symbol)
-
-
-def check_size(state: RiskState, symbol: str) -> None:
-    """A position above the limit (it was lowered) may only shrink."""
-    held = abs(state.ledger.lots(symbol))
-    grid, limit = state.ledger.grids[symbol], state.limits.max_position_size
-    if held and held > grid.lots(limit):
-        modes.note(state, symbol_scope(symbol), Reason.MAX_POSITION_SIZE, grid.quantity(held), limit)
+    holdings.check(state, state.markets)
 
 
 def on_trade(state: RiskState, symbol: str) -> None:

@@ -54,4 +54,5 @@ EQUIVALENT: dict[str, str] = {
     "services.risk.standing._loss#14.0 LtE -> Lt": "no loss is a measure of 0 that reaches nothing on either path",
     "services.risk.draft.minimum_lots#21.0 0 -> 1": "the venue's step is a lot or more, and counts as well",
     "services.risk.draft.ratio#18.0 LtE -> Lt": "nothing of something is 0 on either path",
+    "services.risk.holdings.check#4.0 body 0 removed: return": "nothing held is nothing to go through",
 }

@@ -238,8 +238,11 @@ def test_price_alone_stops_entries() -> None:
     desk = arming(position_limit_usd=D(10_000), max_daily_loss=D(1), max_drawdown=D(1))
     desk.hold()
     desk.tick("61000")
-    assert refusal(desk, strategy="mean").reason is Reason.POSITION_LIMIT_USD
-    assert refusal(desk, strategy="mean", target="-1").reason is Reason.POSITION_LIMIT_USD
+    for target in ("1", "-1"):
+        refused = refusal(desk, strategy="mean", target=target)
+        assert refused.reason is Reason.MODE
+        use = next(use for use in refused.limits if use.name is Reason.POSITION_LIMIT_USD)
+        assert use.measured > use.limit
 
 
 def test_leverage_without_capital_is_none() -> None:
