@@ -96,6 +96,10 @@ def market_time() -> Call:
     return _get("/v5/market/time", False)
 
 
+def system_status() -> Call:
+    return _get("/v5/system/status", False)
+
+
 def instruments(category: str = "linear", symbol: str = "", cursor: str | None = "", limit: int = 1000) -> Call:
     return _get(
         "/v5/market/instruments-info", False, cursor, category=category, symbol=symbol, limit=None if symbol else limit

@@ -66,6 +66,7 @@ class Reason(StrEnum):
     VELOCITY = "velocity"
     SPREAD = "spread"
     CLOCK_OFFSET_MS = "clock_offset_ms"
+    MAINTENANCE = "MAINTENANCE"
     ALLOW_LIST = "allow_list"
     MAX_MARGIN_RATIO = "max_margin_ratio"
     SIGNAL_FLOOD = "signal_flood"
@@ -206,6 +207,18 @@ class InstrumentDefined(Event, frozen=True, kw_only=True):
 
 class InstrumentChanged(InstrumentDefined, frozen=True, kw_only=True):
     """The same, replacing what was defined before."""
+
+
+class MaintenancePlanned(Event, frozen=True, kw_only=True):
+    """The exchange says when it will be down; again when that changes. `is_over`: completed, or called off."""
+
+    window: str
+    """The exchange's id of it."""
+    title: str
+    begin_at: int
+    end_at: int
+    """As expected; ns UTC."""
+    is_over: bool = False
 
 
 class RawFrame(Event, frozen=True, kw_only=True):

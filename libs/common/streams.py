@@ -43,7 +43,11 @@ def _health(service: str, shard: str) -> Stream:
 STREAMS: tuple[Stream, ...] = (
     Stream("clock", MD, DRIVER, SERVICES, (e.Instant,)),
     Stream(
-        "instrument", MD, MARKETDATA, (SIGNAL, RISK, EXECUTION, MONITOR), (e.InstrumentDefined, e.InstrumentChanged)
+        "instrument",
+        MD,
+        MARKETDATA,
+        (SIGNAL, RISK, EXECUTION, MONITOR),
+        (e.InstrumentDefined, e.InstrumentChanged, e.MaintenancePlanned),
     ),
     Stream("tick", MD, MARKETDATA, (SIGNAL, RISK, MONITOR), (e.Tick, e.FeedDown, e.FeedUp, e.DataRejected)),
     Stream("bar", MD, MARKETDATA, (SIGNAL, MONITOR), (e.Bar,)),

@@ -10,11 +10,11 @@ from libs.common.values import LINEAR, category_of, venue_name
 from services.marketdata.bars import MOST_ROWS, Gap
 from services.marketdata.config import NS_PER_MS, venue_code
 
-INSTRUMENT, HISTORY, RESUBSCRIBE = "instrument", "history", "resubscribe"
+INSTRUMENT, HISTORY, RESUBSCRIBE, STATUS = "instrument", "history", "resubscribe", "status"
 
 
 class Call(msgspec.Struct):
-    """`kind`: `instrument`, `history` (with `gap`) or `resubscribe` (a WebSocket topic, not a REST call)."""
+    """`kind`: `instrument`, `history` (with `gap`), `status` (of no symbol) or `resubscribe` (a WebSocket topic, no REST call)."""
 
     number: int
     kind: str
@@ -47,6 +47,8 @@ class Calls(msgspec.Struct):
 
 def request(call: Call, depth: int) -> Request:
     """A call as the driver sends it. WS targets read `resubscribe:<topic>`, of the spot stream `resubscribe:spot:<topic>`."""
+    if call.kind == STATUS:
+        return rest.system_status().numbered(call.number)
     category, name = category_of(call.symbol), venue_name(call.symbol)
     if call.kind == RESUBSCRIBE:
         stream = "" if category == LINEAR else f"{category}:"

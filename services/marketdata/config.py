@@ -62,6 +62,8 @@ class MarketdataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     reconnect_ms: int = 30_000
     """Realtime: a connection that answers pings but brings no data of any symbol for so long is opened anew; 0: never."""
     instrument_refresh_ms: int = 3_600_000
+    status_every_ms: int = 60_000
+    """How often the exchange is asked when it will be in maintenance."""
 
     def __post_init__(self) -> None:
         if not self.symbols or len(set(self.symbols)) != len(self.symbols):
@@ -77,6 +79,7 @@ class MarketdataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             "rejects_per_second",
             "resync_ms",
             "instrument_refresh_ms",
+            "status_every_ms",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected 1 or more, was {getattr(self, name)}")

@@ -24,6 +24,7 @@ from libs.common.events import (
     Instant,
     InstrumentChanged,
     InstrumentDefined,
+    MaintenancePlanned,
     RawFrame,
     Reference,
     RejectKind,
@@ -31,7 +32,7 @@ from libs.common.events import (
 )
 from libs.common.record import Record, Started, Timer
 from libs.common.values import LINEAR, category_of, symbol_of
-from services.marketdata import calls, frames, replies
+from services.marketdata import calls, frames, maintenance, replies
 from services.marketdata.bars import Bars, Gap, Series
 from services.marketdata.calls import Call, Calls
 from services.marketdata.config import NS_PER_MS, MarketdataConfig
@@ -50,6 +51,7 @@ class MarketdataState(msgspec.Struct):
     defined: list[InstrumentDefined] = []
     changed: list[InstrumentChanged] = []
     """Instruments to publish in this step."""
+    plans: maintenance.Plans = msgspec.field(default_factory=maintenance.Plans)
     now: int = 0
     window_ms: int = 0
     """Length of an instant in a tape run: data cannot come more often."""
@@ -128,6 +130,9 @@ class MarketdataCore(Core):
                 self._frame(body, now)
             case "reply" | "lost":
                 call = self.state.calls.pending.pop(body.request, None)
+                if call is not None and call.kind == calls.STATUS:
+                    self._status(body.payload if body.channel == "reply" else "", now)
+                    return
                 market = self.state.markets.get(call.symbol) if call is not None else None
                 if (
                     call is not None and market is not None and call.kind != calls.RESUBSCRIBE
@@ -196,22 +201,28 @@ class MarketdataCore(Core):
     def _answer(self, market: Market, call: Call, payload: str, now: int) -> None:
         """A REST reply, or none: a failed call is made again later, history at most `_ATTEMPTS` times in a row."""
         try:
-            reply = frames.reply(payload)
-            if reply.code != 0:
-                raise msgspec.DecodeError(f"expected retCode 0, was {reply.code} {reply.message}")
+            result = frames.result(payload)
             if call.gap is None:
-                self._instrument(market, replies.instrument(reply.result, call.symbol, now))
+                self._instrument(market, replies.instrument(result, call.symbol, now))
             else:
-                market.bars.filled(call.gap, replies.candles(reply.result))
+                market.bars.filled(call.gap, replies.candles(result))
                 market.history_failures = market.history_after = 0
         except msgspec.DecodeError as e:
-            self.state.calls.failed += 1
-            Findings(self.state.firewall, self.config, now).reject(
-                call.symbol, RejectKind.MALFORMED, str(e)[:120], payload or f"no reply to {call.kind}"
-            )
+            self._unreadable(call.symbol, str(e), payload or f"no reply to {call.kind}", now)
             if call.gap is not None:
                 self._history_failed(market, call.gap, now)
         self._ask_history(market, now)
+
+    def _status(self, payload: str, now: int) -> None:
+        """When the exchange will be down; without an answer it is asked again at the next turn."""
+        try:
+            maintenance.learn(self.state.plans, self.config, frames.result(payload))
+        except msgspec.DecodeError as e:
+            self._unreadable("", str(e), payload or f"no reply to {calls.STATUS}", now)
+
+    def _unreadable(self, symbol: str, expected: str, got: str, now: int) -> None:
+        self.state.calls.failed += 1
+        Findings(self.state.firewall, self.config, now).reject(symbol, RejectKind.MALFORMED, expected[:120], got)
 
     def _history_failed(self, market: Market, gap: Gap, now: int) -> None:
         """Wait longer each time; in the end live candles go on without what is missing."""
@@ -251,6 +262,9 @@ class MarketdataCore(Core):
             self._ask_history(market, now)
 
     def _elapse(self, now: int) -> None:
+        if maintenance.is_due(self.state.plans, self.config, now) and not self.state.calls.has(calls.STATUS, ""):
+            self.state.plans.asked_at = now
+            self.state.calls.add(calls.STATUS, "", now)
         for market in self.state.markets.values():
             self._watch(market, now)
             if not market.feed.down_at and market.book.synced:
@@ -289,7 +303,7 @@ class MarketdataCore(Core):
     def _waiting(self) -> Iterator[Event]:
         """Everything that the input gave to publish; `_published` takes each away as it is yielded."""
         state = self.state
-        yield from [*state.firewall.pending, *state.defined, *state.changed]
+        yield from [*state.firewall.pending, *state.defined, *state.changed, *state.plans.ready]
         for market in state.markets.values():
             feed, bars = market.feed, market.bars
             if feed.down or feed.up or bars.ready:
@@ -310,6 +324,8 @@ class MarketdataCore(Core):
                 state.changed.pop(0)
             case InstrumentDefined():
                 state.defined.pop(0)
+            case MaintenancePlanned():
+                maintenance.published(state.plans, body)
             case Heartbeat():
                 self._beaten(now)
 

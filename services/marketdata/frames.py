@@ -123,6 +123,21 @@ class InstrumentResult(msgspec.Struct, gc=False):
     rows: list[InstrumentRow] = msgspec.field(name="list", default_factory=list)
 
 
+class StatusRow(msgspec.Struct, gc=False):
+    """One row of /v5/system/status: a maintenance. `begin`, `end` in ms."""
+
+    id: str
+    state: str
+    begin: int
+    end: int
+    title: str = ""
+    products: list[int] = msgspec.field(name="product", default_factory=list)
+
+
+class StatusResult(msgspec.Struct, gc=False):
+    rows: list[StatusRow] = msgspec.field(name="list", default_factory=list)
+
+
 frame = msgspec.json.Decoder(Frame).decode
 book = msgspec.json.Decoder(BookData).decode
 trades = msgspec.json.Decoder(list[TradeData]).decode
@@ -131,3 +146,12 @@ klines = msgspec.json.Decoder(list[KlineData]).decode
 reply = msgspec.json.Decoder(Reply).decode
 kline_result = msgspec.json.Decoder(KlineResult).decode
 instrument_result = msgspec.json.Decoder(InstrumentResult).decode
+status_result = msgspec.json.Decoder(StatusResult, strict=False).decode
+
+
+def result(payload: str) -> msgspec.Raw:
+    """The result of a REST reply that succeeded. Raises msgspec.DecodeError for any other."""
+    told = reply(payload)
+    if told.code != 0:
+        raise msgspec.DecodeError(f"expected retCode 0, was {told.code} {told.message}")
+    return told.result

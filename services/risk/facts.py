@@ -219,6 +219,7 @@ LEARN: dict[type[Event], Learn] = {
     e.FeedUp: _simply(markets.on_feed_up),
     e.InstrumentDefined: on_instrument,
     e.InstrumentChanged: on_instrument,
+    e.MaintenancePlanned: _simply(markets.on_maintenance),
     e.Instant: on_instant,
     Timer: on_timer,
     Started: on_started,

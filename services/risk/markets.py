@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from decimal import ROUND_CEILING, Decimal
 
-from libs.common.events import FeedDown, FeedUp, InstrumentDefined, Reason, Reference, Tick
+from libs.common.events import FeedDown, FeedUp, InstrumentDefined, MaintenancePlanned, Reason, Reference, Tick
 from libs.common.values import to_units
 from services.risk import holdings, modes
-from services.risk.state import BOOK, NS_PER_MS, NS_PER_S, Market, RiskState, symbol_scope
+from services.risk.state import BOOK, MINUTE_NS, NS_PER_MS, NS_PER_S, Market, RiskState, symbol_scope
 
 SPREADS_KEPT = 101
 SPREADS_LEAST = 5
@@ -16,6 +16,7 @@ VELOCITY_NS = 5 * NS_PER_S
 VELOCITY_LEAST = 60
 HOUR_WINDOWS = 720
 """Windows of 5 s in the hour that the EWMA remembers."""
+MAINTENANCE_LEAD_NS = 5 * MINUTE_NS
 E9 = 10**9
 HUGE = Decimal(10) ** 12
 NONE = Decimal(0)
@@ -117,16 +118,34 @@ def silence_ns(state: RiskState) -> int:
 
 
 def on_time(state: RiskState) -> None:
-    """What is bad by going on: silence, and holdings above a limit."""
+    """What is bad by going on: silence, a maintenance that comes, and holdings above a limit."""
     silence = silence_ns(state)
     if state.tick_at and state.now - state.tick_at >= silence:
         silent_ms = Decimal((state.now - state.tick_at) // NS_PER_MS)
         modes.note(state, BOOK, Reason.FEED_SILENCE, silent_ms, Decimal(silence // NS_PER_MS))
+    _watch_maintenance(state)
     for market in state.markets.values():
         if market.down:
             down_ms = Decimal((state.now - market.tick_at) // NS_PER_MS)
             modes.note(state, BOOK, Reason.FEED_SILENCE, down_ms, state.limits.feed_silence)
     holdings.check(state, state.markets)
+
+
+def on_maintenance(state: RiskState, event: MaintenancePlanned) -> None:
+    if event.is_over:
+        state.maintenance.pop(event.window, None)
+    else:
+        state.maintenance[event.window] = [event.begin_at, event.end_at]
+
+
+def _watch_maintenance(state: RiskState) -> None:
+    """No new risk from five minutes before the exchange goes down until it is back."""
+    for window, (begin_at, end_at) in list(state.maintenance.items()):
+        if state.now >= end_at:
+            del state.maintenance[window]
+        elif state.now >= begin_at - MAINTENANCE_LEAD_NS:
+            ahead_ms = Decimal(max(begin_at - state.now, 0) // NS_PER_MS)
+            modes.note(state, BOOK, Reason.MAINTENANCE, ahead_ms, Decimal(MAINTENANCE_LEAD_NS // NS_PER_MS))
 
 
 def on_trade(state: RiskState, symbol: str) -> None:

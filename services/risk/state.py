@@ -237,6 +237,8 @@ class RiskState(msgspec.Struct):
     upgrade_until: int = 0
     """Until then peers may differ."""
 
+    maintenance: dict[str, list[int]] = {}
+    """[begin, end] (ns) of what the exchange announced, by its id."""
     tasks: dict[str, Task] = {}
     pending: dict[str, Pending] = {}
     hedges: dict[str, Hedge] = {}

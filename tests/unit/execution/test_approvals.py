@@ -65,7 +65,7 @@ def by_one_unit(value: Any) -> Any:
         case Decimal():
             return value + Decimal("0.00000001")
         case str():
-            return f"{value}x"
+            return f"x{value}"
         case _:
             return (*value, LimitUse(Reason.SPREAD, Decimal(1), Decimal(2)))
 
