@@ -29,12 +29,14 @@ from services.risk.draft import Draft
 from services.risk.exits import Exit
 from services.risk.orders import link_id, rests
 from services.risk.state import MINUTE_NS, NS_PER_MS, Pending, Repeat, RiskState, Task, pair, strategy_scope
-from services.risk.verdict import Use, Verdict, guarded
+from services.risk.verdict import ONE, ZERO, Use, Verdict, guarded
 
 HUGE = Decimal(10) ** 12
 NAME_LENGTH = 64
 DISABLING = (Reason.SIGNAL_REPEATS, Reason.SIGNAL_FLOOD, Reason.FILLS_PER_MINUTE)
 """Limits whose breach disables the strategy until it is resumed."""
+ANY_HORIZON_MS = 1
+"""Of words that were checked already: nobody reads it."""
 
 
 class Size(msgspec.Struct, frozen=True):
@@ -45,12 +47,12 @@ class Size(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What a signal asks to add: its id and instant, lots, the Kelly fraction behind them."""
+    """What a signal asks to add: its id and instant, lots, the Kelly fraction behind them (what leaves is no bet and has all)."""
 
     seed: str
     at: int
     lots: int
-    kelly: Decimal
+    kelly: Decimal = ONE
 
 
 def is_wellformed(event: Signal) -> bool:
@@ -101,7 +103,7 @@ def on_signal(state: RiskState, config: RiskConfig, event: Signal, record: Recor
         last.signal_id, last.at = record.id, record.at
     state.pending.pop(key, None)
     held, direction = state.ledger.stake_lots(event.strategy, event.symbol), (event.target > 0) - (event.target < 0)
-    if held * direction < 0 and not event.hedge:
+    if kernel.closes(held, direction) and not event.hedge:
         state.pending[key] = Pending(
             event.strategy, event.symbol, event.target, event.p, event.payoff, event.stop_distance, event.model,
             record.id, record.at, record.seq, record.correlation,
@@ -133,9 +135,10 @@ def decided(state: RiskState, config: RiskConfig, event: Signal, record: Record)
         return
     held = state.ledger.stake_lots(event.strategy, event.symbol)
     direction = (event.target > 0) - (event.target < 0)
-    if direction == 0 or held * direction < 0:
+    is_reversal = kernel.closes(held, direction)
+    if direction == 0 or is_reversal:
         yield from _cancel_resting(state, event.strategy, event.symbol)
-    if held * direction < 0 or (held != 0 and direction == 0):
+    if is_reversal or (held != 0 and direction == 0):
         yield from _leave(state, config, event, record, abs(held))
     elif direction == 0:
         yield refused(event.strategy, event.symbol, Reason.NO_CHANGE)
@@ -151,7 +154,7 @@ def pending_entries(state: RiskState, config: RiskConfig) -> Iterator[Event | Li
             continue
         signal = Signal(
             strategy=pending.strategy, symbol=pending.symbol, target=pending.target, p=pending.p, payoff=pending.payoff,
-            stop_distance=pending.stop_distance, horizon_ms=1, model=pending.model,
+            stop_distance=pending.stop_distance, horizon_ms=ANY_HORIZON_MS, model=pending.model,
         )  # fmt: skip
         size = guarded(partial(sized, state, config, signal))
         if isinstance(size, Use):
@@ -213,8 +216,8 @@ def _leave(state: RiskState, config: RiskConfig, event: Signal, record: Record, 
         yield refused(
             strategy, symbol, Reason.BELOW_MINIMUM, "dust: less than the venue trades, it stays and counts as flat"
         )
-    elif state.ledger.lots(symbol) * sign >= 0:
-        yield from _leave_others(state, config, event, Wanted(record.id, record.at, lots, Decimal(1)), sign)
+    elif not kernel.closes(state.ledger.lots(symbol), sign):
+        yield from _leave_others(state, config, event, Wanted(record.id, record.at, lots), sign)
     else:
         possible = exits.reducible(state, symbol, lots, sign)
         order = exits.intent(state, config, record.id, Exit(strategy, symbol, Purpose.EXIT, possible, sign))
@@ -243,13 +246,13 @@ def leave(state: RiskState, config: RiskConfig, seed: str, task: Task) -> Iterat
     yield from made
     sign = kernel.against(lots)
     busy = any(o.strategy == task.strategy and o.symbol == task.symbol for o in state.orders.values())
-    if made or busy or lots == 0 or state.ledger.lots(task.symbol) * sign < 0:
+    if made or busy or lots == 0 or kernel.closes(state.ledger.lots(task.symbol), sign):
         return
-    none = Decimal(0)
     words = Signal(
-        strategy=task.strategy, symbol=task.symbol, target=none, p=none, payoff=none, stop_distance=none, horizon_ms=1
-    )
-    for event in _leave_others(state, config, words, Wanted(seed, state.now, abs(lots), Decimal(1)), sign):
+        strategy=task.strategy, symbol=task.symbol, target=ZERO, p=ZERO, payoff=ZERO, stop_distance=ZERO,
+        horizon_ms=ANY_HORIZON_MS,
+    )  # fmt: skip
+    for event in _leave_others(state, config, words, Wanted(seed, state.now, abs(lots)), sign):
         if not isinstance(event, OrderRefused):  # no signal asked: what is refused now is tried again
             yield event
 

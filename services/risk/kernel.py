@@ -27,9 +27,14 @@ def room(limit: int, used: int) -> int:
     return max(limit - used, 0)
 
 
+def closes(lots: int, sign: int) -> bool:
+    """Whether an order of `sign` makes a holding of `lots` smaller. A sign of 0 is no order."""
+    return lots * sign < 0
+
+
 def closable(lots: int, open_reduce: int, sign: int) -> int:
     """Lots that a reduce-only order of `sign` may take: what is held against it and not being closed already."""
-    if lots * sign >= 0:
+    if not closes(lots, sign):
         return 0
     return max(abs(lots) - open_reduce, 0)
 

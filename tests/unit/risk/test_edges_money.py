@@ -210,8 +210,10 @@ def test_a_pair_is_stopped_when_both_legs_together_lost_its_distance():
     assert not hedges._is_stopped(state, PAIR)
     state.ledger.stakes["arb|ETHUSDT"].cost_units += 1
     assert hedges._is_stopped(state, PAIR)
-    state.markets["BTCUSDT"].mark_units = 0
-    assert not hedges._is_stopped(state, PAIR)
+    for unpriced in ("BTCUSDT", "ETHUSDT"):
+        state.markets[unpriced].mark_units = 0
+        assert not hedges._is_stopped(state, PAIR), "without a price nothing was lost"
+        state.markets[unpriced].mark_units = 100
 
 
 def test_a_pair_without_one_leg_is_no_matter_of_its_stop():
@@ -233,6 +235,16 @@ def test_the_room_of_a_pair_is_what_both_legs_cost_together():
     assert hedges._room(state, second, first) == D(20)
     first.exposure.gross_others_units = 20_000 * 10**8
     assert hedges._room(state, second, first) == 0
+
+
+def test_a_pair_takes_no_more_than_the_cash_that_is_free():
+    """9,900 are free; a unit of both legs is worth 300 and holds 60 at a leverage of 5."""
+    state = legs(0, 0)
+    state.ledger.wallet_units = 10_000 * 10**8
+    state.limits = config(max_leverage=D(5), max_gross_usd=D(10**6)).limits
+    first = Draft("arb", "BTCUSDT", Side.SELL, 1, D(1), D(1), 10**8 // 10)
+    second = Draft("arb", "ETHUSDT", Side.BUY, 1, D(1), D(1), 2 * 10**8)
+    assert hedges._room(state, second, first) == D(165)
 
 
 # --- facts that arm and reverse ----------------------------------------------------------------------------------------------
