@@ -78,8 +78,8 @@ def decided(state: RiskState, config: RiskConfig, event: Command) -> Iterator[Ev
             yield _stage(state, config, event)
         case UpgradeWindow():
             yield _upgrade(state, config, event)
-        case _:  # models are signal's to answer
-            return
+        case _:
+            pass  # models are signal's to answer
 
 
 def on_obeyed(state: RiskState) -> None:

@@ -197,7 +197,7 @@ def _resize(state: RiskState, config: RiskConfig, event: Signal, record: Record,
 def sized(state: RiskState, config: RiskConfig, event: Signal) -> Size | Use:
     kelly = sizing.kelly_e8(event.p, event.payoff, config.kelly_fraction)
     share = state.allocation.get(event.strategy, Decimal(0))
-    drift = state.drift.get(event.strategy, Decimal(1))
+    drift = state.drift.get(event.strategy, ONE)
     at_risk = sizing.risk_units(state.capital_units(), share, kelly, event.target, drift)
     lots = sizing.lots_at_risk(at_risk, state.ledger.lot_units(event.symbol, event.stop_distance))
     return Size(sizing.floor_step(lots, state.markets[event.symbol].step), Decimal(kelly).scaleb(-8))

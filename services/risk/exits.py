@@ -138,7 +138,9 @@ def transfers(state: RiskState, strategy: str, symbol: str, lots: int) -> Iterat
     mark, mine = state.markets[symbol].mark, state.ledger.stake_lots(strategy, symbol)
     busy = {order.strategy for order in state.orders.values() if order.symbol == symbol}
     others = [
-        s for s in state.ledger.stakes.values() if s.symbol == symbol and s.lots * mine < 0 and s.strategy not in busy
+        s
+        for s in state.ledger.stakes.values()
+        if s.symbol == symbol and kernel.closes(s.lots, mine) and s.strategy not in busy
     ]
     for other in sorted(others, key=lambda s: (-abs(s.lots), s.strategy)):
         part = min(abs(other.lots), lots)

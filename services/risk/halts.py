@@ -46,9 +46,9 @@ def cancels(state: RiskState, scope: str, reason: Reason) -> Iterator[Event]:
     kind, _, name = scope.partition(":")
     if scope == BOOK or kind == "symbol":
         yield CancelIntent(symbol=name, reason=reason.value)
-        return
-    for order in entries_of(state, name):
-        yield CancelIntent(order_link_id=order.order_link_id, symbol=order.symbol, reason=reason.value)
+    else:
+        for order in entries_of(state, name):
+            yield CancelIntent(order_link_id=order.order_link_id, symbol=order.symbol, reason=reason.value)
 
 
 def fact(reason: Reason, detail: str, measured: Decimal = Decimal(1)) -> Use:

@@ -23,7 +23,7 @@ from services.risk.draft import Draft, exposure, minimum_lots, reserve
 from services.risk.entries import Wanted, refused
 from services.risk.orders import entries_of
 from services.risk.state import NS_PER_MS, Hedge, Order, RiskState, Task, pair
-from services.risk.verdict import Use, Verdict, guarded
+from services.risk.verdict import ONE, Use, Verdict, guarded
 
 SLACK = Decimal("0.002")
 """Share of a leg that may differ: the venue takes the fee of a spot purchase in coins."""
@@ -172,8 +172,8 @@ def _room(state: RiskState, hedge: Draft, own: Draft) -> Decimal:
     cash = sum((held_units(state, d.symbol, d.lot_units) / lot for d, lot in sizes), Decimal(0))
     e = own.exposure
     used = e.gross_others_units + kernel.worst_value(e.lots, e.mark_units, e.buy_units, e.sell_units)
-    gross = Decimal(max(limits.gross_units(state) - used, 0)) / max(value, Decimal(1))
-    return min(gross, free_units(state) / max(cash, Decimal(1)))
+    gross = Decimal(max(limits.gross_units(state) - used, 0)) / max(value, ONE)
+    return min(gross, free_units(state) / max(cash, ONE))
 
 
 # --- watching --------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ GUARD_TRANSITIONS = 40_000
 MUTANT_SECONDS = 60
 CORE = (
     "kernel", "sizing", "draft", "limits", "standing", "verdict", "modes", "halts", "orders", "exits", "entries", "hedges",
-    "commands", "limitfile", "pricing", "valuation", "markets", "holdings", "facts", "reactions", "core",
+    "commands", "limitfile", "pricing", "valuation", "markets", "holdings", "facts", "reactions", "core", "cash",
 )  # fmt: skip
 """Modules of services/risk whose mutants count."""
 

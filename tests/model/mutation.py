@@ -12,6 +12,7 @@ import copy
 import hashlib
 import importlib
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import _lru_cache_wrapper
 from pathlib import Path
@@ -46,10 +47,13 @@ class Mutant(msgspec.Struct, frozen=True):
     lines: range
     """Of the changed statement without its block: a test that runs none of them cannot notice."""
     what: str
+    where: str
+    """The expression that is changed as it is written, with a number where that is written more than once."""
 
     @property
     def key(self) -> str:
-        return f"{self.module}.{self.function}#{self.node}.{self.variant} {self.what}"
+        """A name that lasts while the function around the expression changes."""
+        return f"{self.module}.{self.function}#{self.where}: {self.what}"
 
 
 def mutants_of(module: str) -> list[Mutant]:
@@ -57,7 +61,8 @@ def mutants_of(module: str) -> list[Mutant]:
     found: list[Mutant] = []
     for name, function in _functions(_tree(module)):
         source = hashlib.blake2b(ast.dump(function).encode(), digest_size=8).hexdigest()
-        skipped, inside = _annotations(function), _statements(function)
+        skipped, inside, around = _annotations(function), _statements(function), _expressions(function)
+        seen: Counter[str] = Counter()
         for index, node in enumerate(ast.walk(function)):
             if id(node) in skipped:
                 continue
@@ -65,7 +70,10 @@ def mutants_of(module: str) -> list[Mutant]:
             for variant, (what, _) in enumerate(_changes(node)):
                 line = getattr(node, "lineno", function.lineno)
                 lines = _own_lines(removed[variant] if variant < len(removed) else inside[id(node)])
-                found.append(Mutant(module, name, source, index, variant, line, lines, what))
+                where = _header(around[id(node)])
+                seen[f"{where}{what}"] += 1
+                where += f" ({times})" if (times := seen[f"{where}{what}"]) > 1 else ""
+                found.append(Mutant(module, name, source, index, variant, line, lines, what, where))
     return found
 
 
@@ -136,6 +144,21 @@ def _statements(function: ast.FunctionDef) -> dict[int, ast.stmt]:
     return found
 
 
+def _expressions(function: ast.FunctionDef) -> dict[int, ast.AST]:
+    """What each node is to be told by: itself, or what it is part of where it says little alone (a number)."""
+    found: dict[int, ast.AST] = {id(function): function}
+    for outer in ast.walk(function):
+        for inner in ast.iter_child_nodes(outer):
+            is_number = isinstance(inner, ast.Constant) or isinstance(getattr(inner, "op", None), ast.USub)
+            found[id(inner)] = found[id(outer)] if is_number else inner
+    return found
+
+
+def _header(node: ast.AST) -> str:
+    """The first line of a node's source; the name of a function."""
+    return node.name if isinstance(node, ast.FunctionDef) else ast.unparse(node).splitlines()[0]
+
+
 def _own_lines(statement: ast.stmt) -> range:
     """A statement's lines without those of its block; a whole function."""
     block = getattr(statement, "body", None) or getattr(statement, "cases", None)
@@ -175,7 +198,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, Change]]:
 
 def _removals(node: ast.AST) -> Iterator[tuple[str, Change]]:
     for field, i, statement in _removable(node):
-        yield f"{field} {i} removed: {ast.unparse(statement).splitlines()[0][:60]}", _remover(field, i)
+        yield f"removed: {ast.unparse(statement).splitlines()[0][:60]}", _remover(field, i)
 
 
 def _removable(node: ast.AST) -> Iterator[tuple[str, int, ast.stmt]]:
