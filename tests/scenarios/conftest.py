@@ -1,4 +1,4 @@
-"""Every scenario runs under many seeds: 20 in the suite, more with SEEDS=200 (make scenarios)."""
+"""Every scenario runs under many seeds: 20 in the suite, more with SEEDS=200 (make scenarios), or those of SEEDS=101-120."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 
 from tests.scenarios.world import World
 
-SEEDS = int(os.environ.get("SEEDS", "20"))
+FIRST, _, LAST = os.environ.get("SEEDS", "20").rpartition("-")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seed" in metafunc.fixturenames:
-        metafunc.parametrize("seed", range(1, SEEDS + 1))
+        metafunc.parametrize("seed", range(int(FIRST or 1), int(LAST) + 1))
 
 
 @pytest.fixture

@@ -46,12 +46,20 @@ def test_03_a_delisting_closes_its_ledger_and_others_trade_on(world: Make) -> No
     here = world()
     here.trading()
     here.until(lambda: here.account.position("ETHUSDT").lots, 60, "a position in what is delisted")
+    delisted_at = here.at
     here.do("status", symbol="ETHUSDT", status="Delivering", refuse=110074, settle_after_s=10)
     here.run(20)
     assert here.account.position("ETHUSDT").lots == 0
+    assert here.core(RISK).state.ledger.lots("ETHUSDT") == 0, "the settlement closed the ledger"
     settled_at = here.at
     here.run(60)
     assert entries_since(here, settled_at, "BTCUSDT") > 0
+    taken = {
+        fill.order_link_id
+        for fill in here.of(Fill, since=delisted_at + S)
+        if fill.symbol == "ETHUSDT" and not fill.reduce_only
+    }
+    assert not taken, "nothing is added in what is delisted"
     here.naked_s = 0.0  # a settled market cancels stops and position together, one after the other
     settled(here)
 
