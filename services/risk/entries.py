@@ -285,9 +285,6 @@ def _judged(state: RiskState, config: RiskConfig, event: Signal, wanted: Wanted,
     if use is None:
         yield entry(state, config, wanted.seed, draft, verdict)
         return
-    if use.use.name is Reason.EXCEPTION:
-        yield from failed(state, config, event, use)
-        return
     yield OrderRefused(
         strategy=event.strategy,
         symbol=event.symbol,
@@ -299,6 +296,8 @@ def _judged(state: RiskState, config: RiskConfig, event: Signal, wanted: Wanted,
         detail=use.detail,
         limits=verdict.uses,
     )
+    if use.use.name is Reason.EXCEPTION:
+        yield from halts.halt(state, config, use)
     yield from disabled(state, config, event.strategy, use)
 
 
@@ -314,7 +313,7 @@ def is_disabled(state: RiskState, strategy: str) -> bool:
 
 
 def failed(state: RiskState, config: RiskConfig, event: Signal, use: Use) -> Iterator[Event]:
-    """A limit or the sizing could not be computed: no order, and the book halts."""
+    """The draft itself could not be computed: no order, and the book halts."""
     yield refused(event.strategy, event.symbol, Reason.EXCEPTION, use.detail)
     yield from halts.halt(state, config, use)
 

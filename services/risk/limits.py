@@ -24,7 +24,10 @@ from services.risk.verdict import ONE, ZERO, Use, Verdict, calm, counted, exceed
 def assess(state: RiskState, draft: Draft) -> Verdict:
     """Shrink the draft to every cap, then judge it by every limit."""
     verdict = guarded(partial(_assess, state, draft))
-    return Verdict(draft.lots, (verdict.use,), verdict) if isinstance(verdict, Use) else verdict
+    if isinstance(verdict, Verdict):
+        return verdict
+    # One limit raised: the others are still told, it by the word EXCEPTION in its place.
+    return Verdict(draft.lots, tuple(guarded(partial(limit, state, draft)).use for limit in ENTRY), verdict)
 
 
 def _assess(state: RiskState, draft: Draft) -> Verdict:

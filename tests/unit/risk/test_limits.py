@@ -278,10 +278,13 @@ def test_limit_that_raises_refuses_and_halts(monkeypatch: pytest.MonkeyPatch) ->
     def broken(state: Any, draft: Any) -> Use:
         raise ZeroDivisionError("nothing to divide by")
 
-    monkeypatch.setattr(limits, "ENTRY", (broken, *limits.ENTRY))
+    healthy = [use.name for use in only(opened().signal(), OrderIntent).limits]
+    monkeypatch.setattr(limits, "ENTRY", (*limits.ENTRY[:5], broken, *limits.ENTRY[5:]))
     desk = opened()
     made = desk.signal()
-    assert only(made, OrderRefused).reason is Reason.EXCEPTION
+    refused = only(made, OrderRefused)
+    assert (refused.reason, refused.detail) == (Reason.EXCEPTION, "ZeroDivisionError: nothing to divide by")
+    assert [use.name for use in refused.limits] == [*healthy[:5], Reason.EXCEPTION, *healthy[5:]]
     halted = only(made, e.Halted)
     assert (halted.reason, halted.scope) == (Reason.EXCEPTION, "book")
     assert "nothing to divide by" in halted.detail
