@@ -37,6 +37,8 @@ class Flood(msgspec.Struct, frozen=True):
     doubled: int
     behind_ms: float
     halt_ms: float
+    submitted_after: int
+    """Entries that execution submitted once the gate was seen closed."""
 
 
 class Kill(msgspec.Struct, frozen=True):
@@ -76,10 +78,13 @@ async def _flood(url: str, rate: int, count: int) -> Flood:
     decisions = await _decisions(wire, first, count)
     behind_ms = (time.perf_counter() - ended) * 1000
     doubled = sum(times > 1 for times in decisions.values())
-    halt_ms = await halt
+    halt_ms, submitted = await halt
+    submitted_after = len(await _entries_submitted(wire)) - submitted
     wire.abort()
     watch.abort()
-    return Flood(count / (ended - began), len(decisions), count - len(decisions), doubled, behind_ms, halt_ms)
+    return Flood(
+        count / (ended - began), len(decisions), count - len(decisions), doubled, behind_ms, halt_ms, submitted_after
+    )
 
 
 def _appended(sha: bytes, number: int) -> tuple[Any, ...]:
@@ -111,8 +116,13 @@ async def _decisions(wire: Wire, first: int, count: int) -> Counter[int]:
     return found
 
 
-async def _halt_at(wire: Wire, signals: int) -> float:
-    """Ask for a halt when so many signals are in, and see when the gate is closed (ms)."""
+async def _entries_submitted(wire: Wire) -> list[bytes]:
+    found = await wire.call("XRANGE", key("order", BOOK), "-", "+")
+    return [entry for entry, fields in found if fields[3] == b"OrderSubmitted" and b'"purpose":"entry"' in fields[17]]
+
+
+async def _halt_at(wire: Wire, signals: int) -> tuple[float, int]:
+    """Ask for a halt when so many signals are in: when (ms) the gate is closed, and how many entries were submitted by then."""
     while await wire.call("XLEN", key("signal", BOOK)) < signals:
         await asyncio.sleep(0.005)
     at = time.time_ns()
@@ -120,7 +130,7 @@ async def _halt_at(wire: Wire, signals: int) -> float:
     await append_command(wire, BOOK, asked, at)
     while await wire.call("HGET", gate_key(BOOK), "book") == b"open":
         await asyncio.sleep(0.001)
-    return (time.time_ns() - at) / NS_PER_MS
+    return (time.time_ns() - at) / NS_PER_MS, len(await _entries_submitted(wire))
 
 
 def kill_switch(entries: int = 3) -> Kill:
