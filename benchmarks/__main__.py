@@ -192,7 +192,11 @@ def desk(scale: Scale) -> Iterator[Row]:
         f"{found.decided:,}, {found.lost}, {found.doubled}; {found.behind_ms / 1000:.1f} s",
         goal="none lost",
     )
-    yield Row("halt asked for in the midst of the flood → gate closed", f"{found.halt_ms:.0f} ms")
+    cancel = f", {found.cancel_ms:.0f} ms" if found.cancel_ms >= 0 else ""
+    yield Row(
+        "halt asked for in the midst of the flood → gate closed, first cancel at the exchange",
+        f"{found.halt_ms:.0f} ms{cancel}",
+    )
     kills = [d.kill_switch() for _ in range(scale.rounds)]
     sent = sorted((kill.first_ms, kill.last_ms) for kill in kills if kill.entries)
     if sent:

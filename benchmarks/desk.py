@@ -19,6 +19,7 @@ from libs.common.events import HaltRequested, Signal
 from libs.common.scripts import source
 from libs.common.streams import SIGNAL, gate_key, key, service_key
 from libs.common.wire import Wire
+from tests.integration.killswitch.tap import Tap
 from tests.integration.killswitch.trading import MAKERS, Trading
 from tests.integration.watchdog.rig import BOOK, SYMBOL
 from tests.waiting import eventually
@@ -29,7 +30,8 @@ NS_PER_MS = 1_000_000
 
 class Flood(msgspec.Struct, frozen=True):
     """`a_second`: signals appended; `decided` once each, `lost` never, `doubled` twice. `behind_ms`: from the last signal to the
-    last decision. `halt_ms`: from a halt that was asked for in the midst of it until the gate was closed."""
+    last decision. `halt_ms`: from a halt that was asked for in the midst of it until the gate was closed; `cancel_ms`: until the
+    first cancel was at the exchange, -1 when nothing rested."""
 
     a_second: float
     decided: int
@@ -37,6 +39,7 @@ class Flood(msgspec.Struct, frozen=True):
     doubled: int
     behind_ms: float
     halt_ms: float
+    cancel_ms: float
     submitted_after: int
     """Entries that execution submitted once the gate was seen closed."""
 
@@ -57,10 +60,11 @@ def flood(rate: int, seconds: int) -> Flood:
     """Signals of six strategies, each of different words, so that every one is sized and judged by every limit."""
     with tempfile.TemporaryDirectory(prefix="tg-bench-") as directory, Trading(Path(directory)) as run:
         run.start_trading()
-        return run.wait_for(_flood(run.bus.url, rate, rate * seconds))
+        run.hold_and_rest()
+        return run.wait_for(_flood(run.bus.url, run.tap, rate, rate * seconds))
 
 
-async def _flood(url: str, rate: int, count: int) -> Flood:
+async def _flood(url: str, tap: Tap, rate: int, count: int) -> Flood:
     wire, watch = Wire(url), Wire(url)
     sha = await wire.call("SCRIPT", "LOAD", source("command"))
     first = await wire.call("XLEN", key("signal", BOOK))
@@ -78,12 +82,21 @@ async def _flood(url: str, rate: int, count: int) -> Flood:
     decisions = await _decisions(wire, first, count)
     behind_ms = (time.perf_counter() - ended) * 1000
     doubled = sum(times > 1 for times in decisions.values())
-    halt_ms, submitted = await halt
+    asked_at, halt_ms, submitted = await halt
+    cancels = [at for at in tap.cancels.values() if at > asked_at]
+    cancel_ms = (min(cancels) - asked_at) / NS_PER_MS if cancels else -1.0
     submitted_after = len(await _entries_submitted(wire)) - submitted
     wire.abort()
     watch.abort()
     return Flood(
-        count / (ended - began), len(decisions), count - len(decisions), doubled, behind_ms, halt_ms, submitted_after
+        count / (ended - began),
+        len(decisions),
+        count - len(decisions),
+        doubled,
+        behind_ms,
+        halt_ms,
+        cancel_ms,
+        submitted_after,
     )
 
 
@@ -121,8 +134,9 @@ async def _entries_submitted(wire: Wire) -> list[bytes]:
     return [entry for entry, fields in found if fields[3] == b"OrderSubmitted" and b'"purpose":"entry"' in fields[17]]
 
 
-async def _halt_at(wire: Wire, signals: int) -> tuple[float, int]:
-    """Ask for a halt when so many signals are in: when (ms) the gate is closed, and how many entries were submitted by then."""
+async def _halt_at(wire: Wire, signals: int) -> tuple[int, float, int]:
+    """Ask for a halt when so many signals are in: when (ns), how long (ms) until the gate is closed, how many entries were
+    submitted by then."""
     while await wire.call("XLEN", key("signal", BOOK)) < signals:
         await asyncio.sleep(0.005)
     at = time.time_ns()
@@ -130,7 +144,7 @@ async def _halt_at(wire: Wire, signals: int) -> tuple[float, int]:
     await append_command(wire, BOOK, asked, at)
     while await wire.call("HGET", gate_key(BOOK), "book") == b"open":
         await asyncio.sleep(0.001)
-    return (time.time_ns() - at) / NS_PER_MS, len(await _entries_submitted(wire))
+    return at, (time.time_ns() - at) / NS_PER_MS, len(await _entries_submitted(wire))
 
 
 def kill_switch(entries: int = 3) -> Kill:
