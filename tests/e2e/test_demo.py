@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import redis
 
 from libs.common import seal
 from libs.common.access import TOOLS, roles, user_of
-from libs.common.streams import SERVICES
+from libs.common.streams import DRIVER, RISK, SERVICES
 from tests.model.trace import check_run
 from tests.waiting import eventually, is_alive
 
@@ -60,11 +61,14 @@ def running(tmp_path: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[
             process.kill()
 
 
-def server_pid(run_dir: Path) -> int:
-    import redis
+def bus_as(role: str, run_dir: Path) -> redis.Redis:
+    """The run's own server, as one of its users."""
+    login = {"username": user_of(role, "main"), "password": (run_dir / "keys/bus" / role).read_text().strip()}
+    return redis.Redis(unix_socket_path=str(run_dir / "bus/bus.sock"), **login)
 
-    login = {"username": user_of(TOOLS, "main"), "password": (run_dir / "keys/bus" / TOOLS).read_text().strip()}
-    with redis.Redis(unix_socket_path=str(run_dir / "bus/bus.sock"), **login) as client:
+
+def server_pid(run_dir: Path) -> int:
+    with bus_as(TOOLS, run_dir) as client:
         return int(client.info("server")["process_id"])
 
 
@@ -156,8 +160,23 @@ def test_no_process_survives_a_demo_that_was_killed(tmp_path: Path):
         eventually(lambda: not [name for name, pid in pids.items() if is_alive(pid)], 15)
 
 
+def nobody_but_risk_approves_or_opens_the_gate(run_dir: Path) -> None:
+    """On the demo's server while it runs. The driver, who exists in tape runs alone, releases what risk staged."""
+    for role in set(roles(tape=True, admin=False)) - {RISK, DRIVER}:
+        with bus_as(role, run_dir) as client:
+            for name in ("order-intent", "halt"):
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    client.xadd(f"{{main}}:{name}", {"id": "forged"})
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.hset("{main}:gate", "book", "open")
+    stranger = redis.Redis(unix_socket_path=str(run_dir / "bus/bus.sock"))
+    with stranger, pytest.raises(redis.exceptions.AuthenticationError):
+        stranger.hget("{main}:gate", "book")
+
+
 def test_ctrl_c_ends_everything_and_says_so(tmp_path: Path):
     with running(tmp_path, "demo", "--speed", "1") as (process, pids):
+        nobody_but_risk_approves_or_opens_the_gate(tmp_path / "run")
         os.kill(process.pid, signal.SIGINT)
         output, _ = process.communicate(timeout=100)
         assert process.returncode == 130, output
