@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import os
+from decimal import Decimal
 
 import pytest
 
-from services.risk import kernel
+from libs.common.events import Reason
+from services.risk import kernel, verdict
 from tests.model.equivalent import EQUIVALENT
-from tests.model.mutation import apply, mutants_of
+from tests.model.mutation import apply, mutants_of, path_of
 
 
 def test_mutants_of_the_kernel_are_the_same_each_time():
@@ -48,3 +50,24 @@ def test_a_mutant_changes_the_function_that_others_hold_already():
         os._exit(7 if held(5, 3) == 0 and kernel.lots_for(10, 3) == 3 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     assert kernel.room(5, 3) == 2
+
+
+def test_a_mutant_of_a_remembered_answer_is_asked_anew():
+    """A cached function answers old questions from memory; in a mutant's process it has none."""
+    negated = next(m for m in mutants_of("services.risk.verdict") if m.function == "calm" and m.what == "False negated")
+    assert not verdict.calm(Reason.SPREAD, Decimal(20)).breached
+    child = os.fork()
+    if child == 0:
+        apply(negated)
+        os._exit(7 if verdict.calm(Reason.SPREAD, Decimal(20)).breached else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_a_mutant_names_the_lines_of_its_statement_and_not_those_of_the_block():
+    """A test that runs only the block of another branch cannot notice."""
+    source = path_of("services.risk.kernel").read_text().splitlines()
+    for mutant in mutants_of("services.risk.kernel"):
+        assert mutant.line in mutant.lines
+        told = [source[line - 1].strip() for line in mutant.lines]
+        if told[0].startswith("if "):
+            assert not any(line.startswith("return") for line in told), mutant.key
