@@ -35,6 +35,8 @@ OUTCOMES = (
     Halted, ModeChanged, Resumed, CommandRefused, LimitChanged, LooserLimitsIgnored, StageChanged, UpgradeOpened, ModelPromoted,
     ModelRolledBack, ModelRefused,
 )  # fmt: skip
+NO_SEAL = " (no seal)"
+"""Behind a name that nobody proved: to go down needs no key."""
 ENVELOPE = {*Command.__struct_fields__}
 
 
@@ -49,7 +51,7 @@ def audit(
     """Every command with its operator and reason and what risk made of it; every halt, clearing and change that nobody asked for."""
     with open_source(ctx, run_dir) as source:
         rows = audit_rows(merge(*(source.read(name) for name in STREAMS), key=lambda record: record.entry))
-    found = [row for row in rows if who in (None, row["who"])]
+    found = [row for row in rows if who in (None, row["who"], row["who"].removesuffix(NO_SEAL))]
     print_rows(found[-limit:] if limit > 0 else found, COLUMNS, output)
     return 0
 
@@ -61,7 +63,7 @@ def audit_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
     for record in records:
         body = record.body
         if isinstance(body, Command):
-            row = _row(record, body.operator, _asked(body), body.reason)
+            row = _row(record, body.operator + ("" if body.seal else NO_SEAL), _asked(body), body.reason)
             rows.append(row)
             commands[record.seq] = row
         elif isinstance(body, OUTCOMES):

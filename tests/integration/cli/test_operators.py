@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import signal
@@ -122,7 +123,9 @@ def test_two_operators_resume_what_one_may_not_and_the_audit_tells(room: Room) -
     assert [(row["who"], row["why"]) for row in resumed] == [("bob", "so did I")]
     assert resumed[0]["came_of_it"].endswith("requested by alice")
     assert rows[0]["who"] == "risk", "born halted by itself"
-    assert [row["why"] for row in rows if row["what"].startswith("HaltRequested")] == ["again"]
+    (asked,) = [row for row in rows if row["what"].startswith("HaltRequested")]
+    assert (asked["why"], asked["who"]) == ("again", f"{getpass.getuser()} (no seal)")
+    assert len(json.loads(room.run("audit", "-o", "json", "--who", getpass.getuser()))) == 1
 
 
 def test_a_seal_shown_again_counts_for_nothing(room: Room) -> None:
