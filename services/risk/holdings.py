@@ -18,17 +18,16 @@ def check(state: RiskState, symbols: Iterable[str]) -> None:
 
     Only what is held counts, not what may still fill: an order that was approved within its limits is not stopped by a tick.
     """
-    held = [symbol for symbol in symbols if symbol in state.markets and state.ledger.lots(symbol)]
-    if not held:
-        return
-    values = {name: state.ledger.lots(name) * market.mark_units for name, market in state.markets.items()}
+    held = {name: position.lots for name, position in state.ledger.positions.items() if position.lots}
+    values = {name: lots * state.markets[name].mark_units for name, lots in held.items() if name in state.markets}
     gross, net, limits = sum(map(abs, values.values())), abs(sum(values.values())), state.limits
-    for symbol in held:
-        _check_size(state, symbol)
-        _check_value(state, symbol, Reason.POSITION_LIMIT_USD, abs(values[symbol]), limits.position_limit_usd)
-        _check_value(state, symbol, Reason.MAX_GROSS_USD, gross, limits.max_gross_usd)
-        _check_value(state, symbol, Reason.MAX_NET_USD, net, limits.max_net_usd)
-        _check_leverage(state, symbol, gross)
+    for symbol in symbols:
+        if symbol in values:
+            _check_size(state, symbol)
+            _check_value(state, symbol, Reason.POSITION_LIMIT_USD, abs(values[symbol]), limits.position_limit_usd)
+            _check_value(state, symbol, Reason.MAX_GROSS_USD, gross, limits.max_gross_usd)
+            _check_value(state, symbol, Reason.MAX_NET_USD, net, limits.max_net_usd)
+            _check_leverage(state, symbol, gross)
 
 
 def _check_size(state: RiskState, symbol: str) -> None:

@@ -17,7 +17,6 @@ EQUIVALENT: dict[str, str] = {
     "services.risk.hedges._is_stopped#strict=True: True negated": "two lists of two",
     "services.risk.hedges._judged#event.target > 0: Gt -> GtE": NO_TARGET,
     "services.risk.hedges._judged#quantity > least: Gt -> GtE": "at the least quantity no cap can leave more",
-    "services.risk.holdings.check#if not held:: removed: return": "nothing held is nothing to go through",
     "services.risk.kernel.against#lots > 0: Gt -> GtE": FLAT,
     "services.risk.kernel.lots_for#value_units > 0: Gt -> GtE": "nothing buys no lots on either path",
     "services.risk.kernel.side_value#lots * sign: Mult -> FloorDiv": UNIT,
