@@ -1,18 +1,20 @@
-"""T2, T3 and T4 on the real core: a venue of our own, any interleaving of signals, fills, cancels, ADL, halts, restarts."""
+"""T2, T2n, T3 and T4 on the real core: a venue of our own, any interleaving of signals, fills, cancels, ADL, halts, restarts."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
+import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from libs.common import events as e
-from libs.common.events import Event, OrderIntent
+from libs.common.events import Event, Mode, OrderIntent
 from libs.common.record import Started
 from libs.common.values import Side
 from services.risk import kernel
-from services.risk.config import Allow, EntryStyle
+from services.risk.config import Allow, EntryStyle, RiskConfig
+from services.risk.modes import effective_mode
 from tests.unit.risk.desk import SECOND, D, Desk, config, of, opened
 
 LIMIT = 5
@@ -36,8 +38,8 @@ LOT = D("0.001")
 class Venue:
     """Keeps its own books of approvals and position, from the events alone, and obeys reduce-only as Bybit does."""
 
-    def __init__(self) -> None:
-        self.desk: Desk = opened(SETTINGS)
+    def __init__(self, settings: RiskConfig = SETTINGS) -> None:
+        self.desk: Desk = opened(settings)
         self.live: dict[str, OrderIntent] = {}
         self.done: dict[str, int] = {}
         self.late: dict[str, tuple[OrderIntent, int]] = {}
@@ -183,6 +185,31 @@ def test_sided_rule_holds_under_every_interleaving(moves: list[tuple[str, int]])
         venue.step(verb, number)
     for order in venue.desk.state.orders.values():
         assert order.order_link_id in (*venue.live, *venue.late), "a reservation outlived its order"
+
+
+VALUE_LIMIT = D(301)
+"""Five lots are 300 USD at 60000 and 301.50 at 60300."""
+
+
+@settings(max_examples=150, deadline=None)
+@example([("signal", 0), ("fill", 4), ("price", 6), ("signal", 1), ("time", 0), ("price", 3)])
+@given(steps)
+def test_no_entry_is_worth_more_than_the_limit_and_a_price_made_breach_is_reduce_only_at_that_mark(
+    moves: list[tuple[str, int]],
+) -> None:
+    venue = Venue(msgspec.structs.replace(SETTINGS, position_limit_usd=VALUE_LIMIT))
+    for verb, number in moves:
+        before = set(venue.live)
+        venue.step(verb, number)
+        mark = venue.desk.state.markets["BTCUSDT"].mark
+        held = abs(venue.lots) * LOT * mark
+        if verb == "price" and held > VALUE_LIMIT:
+            assert effective_mode(venue.desk.state, "any", "BTCUSDT") is not Mode.NORMAL
+        for order in [order for link, order in venue.live.items() if link not in before and not order.reduce_only]:
+            assert held <= VALUE_LIMIT
+            rest = [o for o in venue.live.values() if o.side is order.side and not o.reduce_only]
+            at_worst = sum(max(o.price, mark) * (o.qty - venue.done[o.order_link_id] * LOT) for o in rest)
+            assert max(venue.lots * order.side.sign, 0) * LOT * mark + at_worst <= VALUE_LIMIT
 
 
 @settings(max_examples=100, deadline=None)
