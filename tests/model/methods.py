@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.model import removals
 from tests.model.controls import named_tests
 from tests.model.guards import GUARDS
 from tests.model.letters import remembered_seals
@@ -63,8 +64,13 @@ def guards(results: Results, full: bool) -> None:
         answer = found.broken or "not missed"
         expected = guard.theorem if not whole.broken else "whole"
         results.guards.append(Proved(guard.name, guard.theorem, expected, answer, " ".join(found.path)))
-    missed = sum(each.is_right for each in results.guards)
-    results.told["guards"] = f"{missed} of {len(results.guards)} removed guards of the core found by the search"
+    with ProcessPoolExecutor(max_workers=1) as pool:
+        results.removals = pool.submit(removals.judged).result()
+    found, missed = (sum(each.is_right for each in rows) for rows in (results.guards, results.removals))
+    results.told["guards"] = (
+        f"{found} of {len(results.guards)} guards of the core missed by the search, "
+        f"{missed} of {len(results.removals)} other guards missed by their tests"
+    )
 
 
 def z3(results: Results, full: bool) -> None:

@@ -12,6 +12,7 @@ import copy
 import hashlib
 import importlib
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import _lru_cache_wrapper
@@ -83,11 +84,35 @@ def apply(mutant: Mutant) -> None:
     changed = copy.deepcopy(function)
     node = list(ast.walk(changed))[mutant.node]
     list(_changes(node))[mutant.variant][1](node)
+    _install(mutant.module, mutant.function, changed)
+
+
+def rewritten(place: str, old: str, new: str) -> ast.FunctionDef:
+    """The function `module:name` with `new` where `old` stands once in its text. LookupError, ValueError: it does not."""
+    module, _, name = place.partition(":")
+    function = dict(_functions(_tree(module)))[name]
+    lines = path_of(module).read_text().splitlines()[function.lineno - 1 : function.end_lineno]
+    text = textwrap.dedent("\n".join(lines))
+    if text.count(old) != 1:
+        raise ValueError(f"expected {old!r} once in {place}, was there {text.count(old)} times: where is it now?")
+    (changed,) = ast.parse(text.replace(old, new)).body
+    assert isinstance(changed, ast.FunctionDef)
+    return changed
+
+
+def rewrite(place: str, old: str, new: str) -> None:
+    """Make the loaded function what `rewritten` gives, for the rest of this process."""
+    module, _, name = place.partition(":")
+    _install(module, name, rewritten(place, old, new))
+
+
+def _install(module: str, name: str, changed: ast.FunctionDef) -> None:
+    """Give the loaded function the code of another one of the same name."""
     changed.decorator_list = []
     whole = ast.Module([ast.ImportFrom("__future__", [ast.alias("annotations")], 0), changed], [])
-    code = compile(ast.fix_missing_locations(whole), str(path_of(mutant.module)), "exec")
-    (inner,) = [const for const in code.co_consts if isinstance(const, CodeType) and const.co_name == function.name]
-    loaded(mutant.module, mutant.function).__code__ = inner
+    code = compile(ast.fix_missing_locations(whole), str(path_of(module)), "exec")
+    (inner,) = [const for const in code.co_consts if isinstance(const, CodeType) and const.co_name == changed.name]
+    loaded(module, name).__code__ = inner
     forget()
 
 

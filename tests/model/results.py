@@ -52,6 +52,9 @@ class Results(msgspec.Struct):
     """One line a method."""
     search: list[Search] = []
     guards: list[Proved] = []
+    """Of the core, removed under the search."""
+    removals: list[Proved] = []
+    """Other guards, removed under their tests."""
     z3: list[Proved] = []
     crosshair: list[Proved] = []
     tlc: list[Proved] = []
@@ -64,7 +67,7 @@ class Results(msgspec.Struct):
     def faults(self) -> list[str]:
         """Everything that is not as it must be; [] when all is shown that is claimed."""
         found = [f"{each.world}: {each.broken}" for each in self.search if each.broken]
-        proved = (*self.guards, *self.z3, *self.crosshair, *self.tlc, *self.runs)
+        proved = (*self.guards, *self.removals, *self.z3, *self.crosshair, *self.tlc, *self.runs)
         wrong = (each for each in proved if not each.is_right and not each.answer.startswith("not run"))
         found += [f"{each.name}: expected {each.expected}, was {each.answer}" for each in wrong]
         found += [f"{test}: {outcome}" for test, outcome in self.tests.items() if outcome.startswith("failed")]
