@@ -9,6 +9,8 @@ import msgspec
 from libs.common.events import TimeInForce
 
 NARROWEST_EXIT = Decimal("0.001")
+HIGHEST = Decimal(10) ** 12
+"""More than any limit means; its units still fit where numbers are fast."""
 KEY_BYTES = 32
 
 
@@ -58,8 +60,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in Limits.__struct_fields__:
             value: Decimal = getattr(self, name)
-            if not value.is_finite() or value < 0:
-                raise ValueError(f"{name}: expected a number of 0 or more, was {value}")
+            if not value.is_finite() or not 0 <= value <= HIGHEST:
+                raise ValueError(f"{name}: expected a number from 0 to {HIGHEST:f}, was {value}")
         if self.exit_collar < NARROWEST_EXIT:
             raise ValueError(
                 f"exit_collar: expected {NARROWEST_EXIT} or more, so that exits fill, was {self.exit_collar}"

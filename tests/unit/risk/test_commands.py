@@ -205,6 +205,8 @@ def test_limit_change() -> None:
         ({"name": "max_drawdown", "value": D(1), "key": "none"}, "SEAL"),
         ({"name": "max_drawdown", "value": D("0.10")}, "NO_CHANGE"),
         ({"name": "exit_collar", "value": D(0)}, "VALUE"),
+        ({"name": "max_gross_usd", "value": D("1e999999")}, "VALUE"),
+        ({"name": "max_gross_usd", "value": D("sNaN")}, "VALUE"),
     ],
 )
 def test_limit_change_refused(fields: dict[str, Any], reason: str) -> None:
