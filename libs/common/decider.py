@@ -50,7 +50,7 @@ class Linked(msgspec.Struct, frozen=True, gc=False):
 
 
 class Core(ABC):
-    """Base of the five `services/*/core.py`. `state` is a msgspec Struct that round-trips through msgpack."""
+    """Base of the five `services/*/core.py`. `state` is a msgspec Struct that round-trips through msgpack and JSON."""
 
     service: ClassVar[str]
     State: ClassVar[Any]
@@ -89,7 +89,12 @@ class Core(ABC):
         return 0
 
     def snapshot(self) -> bytes:
-        return msgspec.msgpack.encode(self.state)
+        """The state, as msgpack; as JSON once a number in it is beyond 64 bits: an absurd price must not end the process."""
+        try:
+            return msgspec.msgpack.encode(self.state)
+        except OverflowError:
+            return msgspec.json.encode(self.state)
 
     def restore(self, snapshot: bytes) -> None:
-        self.state = msgspec.msgpack.decode(snapshot, type=self.State)
+        decode = msgspec.json.decode if snapshot.startswith(b"{") else msgspec.msgpack.decode
+        self.state = decode(snapshot, type=self.State)

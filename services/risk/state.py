@@ -1,4 +1,4 @@
-"""What risk remembers. Everything is bounded, plain, and round-trips through msgpack.
+"""What risk remembers. Everything is bounded, plain, and round-trips through msgpack (and JSON).
 
 Keys: a strategy in a symbol is `strategy|symbol`; a scope is `book`, `symbol:X` or `strategy:Y`; a condition is
 `scope/reason`. Amounts are 1e-8 units, quantities lots of `ledger.grids`, instants ns.
