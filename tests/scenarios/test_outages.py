@@ -68,9 +68,9 @@ def entries_only_after_agreement(world: World, since: int) -> None:
 def test_01_a_freeze_of_the_exchange_stops_entries_and_doubles_nothing(world: Make, seed: int) -> None:
     """25 minutes under the second seed, one under the others; the resting entries are to be cancelled meanwhile."""
     minutes = 25 if seed == TRUE_SPAN else 1
-    here = world({"risk.entry": {"restless": {"style": "post_only", "ttl_ms": 600_000}}}, minutes=15 + minutes)
+    here = world({"risk.entry": {"restless": {"style": "post_only", "ttl_ms": 600_000}}}, minutes=20 + minutes)
     here.trading()
-    here.until(lambda: resting(here), 90, "a resting entry")
+    here.until(lambda: resting(here), 400, "a resting entry")
     here.fault({"kind": "refuse", "code": 10016, "match": {"path": "/v5/"}}, {"kind": "silence"})
     frozen_at, shut_at = here.at, shut(here)
     here.run(minutes * 60)
