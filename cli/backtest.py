@@ -94,7 +94,10 @@ def _number(reply: WireReply) -> int:
 
 def _reply(reply: WireReply, at: int) -> Local:
     if reply.client == MARKETDATA:
-        return Local(RawFrame(channel="reply", payload=reply.body, request=_number(reply), received_at=at), at)
+        frame = RawFrame(
+            channel="reply", payload=reply.body, request=_number(reply), received_at=at, status=reply.status
+        )
+        return Local(frame, at)
     headers = {name.lower(): value for name, value in reply.headers.items()}
     return Local(
         VenueMessage(

@@ -38,9 +38,11 @@ class Desk:
         texts = [payload if isinstance(payload, str) else json.dumps(payload) for payload in payloads]
         return self.send(*(RawFrame(channel="public", payload=text) for text in texts), at=at)
 
-    def reply(self, number: int, payload: dict[str, Any] | str, at: int | None = None) -> list[Event]:
+    def reply(
+        self, number: int, payload: dict[str, Any] | str, at: int | None = None, status: int = 200
+    ) -> list[Event]:
         text = payload if isinstance(payload, str) else json.dumps(payload)
-        return self.send(RawFrame(channel="reply", payload=text, request=number), at=at)
+        return self.send(RawFrame(channel="reply", payload=text, request=number, status=status), at=at)
 
     def start(self, *, fresh: bool = True) -> list[Event]:
         return self.send(Started(fresh=fresh))

@@ -233,6 +233,8 @@ class RawFrame(Event, frozen=True, kw_only=True):
     received_at: int = 0
     category: str = ""
     """`spot` for a frame of the spot stream, whose topics are named like those of the perpetuals."""
+    status: int = 0
+    """Of HTTP, of a reply."""
 
 
 class Instant(Event, frozen=True, kw_only=True):

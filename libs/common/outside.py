@@ -44,6 +44,7 @@ def recorded(message: OutsideMessage, service: str, at: int) -> Event:
             request=message.request,
             received_at=at,
             category=message.category,
+            status=message.status,
         )
     return VenueMessage(
         channel=message.channel,

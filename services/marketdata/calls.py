@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from libs.bybit import rest
+from libs.bybit.limits import IP_SILENCE_MS
 from libs.common.decider import Request
 from libs.common.values import LINEAR, category_of, venue_name
 from services.marketdata.bars import MOST_ROWS, Gap
@@ -31,11 +32,16 @@ class Calls(msgspec.Struct):
     sent: int = 0
     failed: int = 0
     """REST calls since the last heartbeat, and those of them that failed."""
+    silent_until: int = 0
+    """The venue banned our address (403), and lifts that only when HTTP is silent until then (ns)."""
 
     def add(self, kind: str, symbol: str, now: int, gap: Gap | None = None) -> None:
         self.number += 1
         self.sent += kind != RESUBSCRIBE
         self.pending[self.number] = Call(self.number, kind, symbol, now, gap)
+
+    def forbidden(self, now: int) -> None:
+        self.silent_until = now + IP_SILENCE_MS * NS_PER_MS
 
     def has(self, kind: str, symbol: str) -> bool:
         return any(call.kind == kind and call.symbol == symbol for call in self.pending.values())

@@ -40,6 +40,7 @@ from services.marketdata.firewall import Firewall
 from services.marketdata.market import READERS, Findings, Market, reference, tick
 
 _NS_PER_MINUTE = 60_000_000_000
+FORBIDDEN = 403
 _ATTEMPTS = 6
 """Calls for the same history; at the default span the last comes after a little more than a minute."""
 
@@ -130,6 +131,8 @@ class MarketdataCore(Core):
                 self._frame(body, now)
             case "reply" | "lost":
                 call = self.state.calls.pending.pop(body.request, None)
+                if body.status == FORBIDDEN:
+                    self.state.calls.forbidden(now)
                 if call is not None and call.kind == calls.STATUS:
                     self._status(body.payload if body.channel == "reply" else "", now)
                     return
@@ -254,7 +257,8 @@ class MarketdataCore(Core):
             market.feed.alive_at = now
             market.instrument_at = now
             market.history_failures = market.history_after = 0
-            self.state.calls.add(calls.INSTRUMENT, market.symbol, now)
+            if now >= self.state.calls.silent_until:
+                self.state.calls.add(calls.INSTRUMENT, market.symbol, now)
             if market.bars.begun:
                 market.bars.distrust(now)
             else:
@@ -262,21 +266,27 @@ class MarketdataCore(Core):
             self._ask_history(market, now)
 
     def _elapse(self, now: int) -> None:
-        if maintenance.is_due(self.state.plans, self.config, now) and not self.state.calls.has(calls.STATUS, ""):
-            self.state.plans.asked_at = now
-            self.state.calls.add(calls.STATUS, "", now)
+        if now >= self.state.calls.silent_until:
+            self._ask(now)
         for market in self.state.markets.values():
             self._watch(market, now)
             if not market.feed.down_at and market.book.synced:
                 # in a tape run the frames of a window come after its instant: wait for them
                 market.bars.elapse(now, max(self.config.bar_grace_ms, self.state.window_ms) * NS_PER_MS)
             self._ask_history(market, now)
+
+    def _ask(self, now: int) -> None:
+        """What is asked again and again: when the exchange will be down, and what its instruments are."""
+        state = self.state
+        if maintenance.is_due(state.plans, self.config, now) and not state.calls.has(calls.STATUS, ""):
+            state.plans.asked_at = now
+            state.calls.add(calls.STATUS, "", now)
+        for market in state.markets.values():
             wait = self.config.resync_ms if market.instrument is None else self.config.instrument_refresh_ms
-            if now - market.instrument_at >= wait * NS_PER_MS and not self.state.calls.has(
-                calls.INSTRUMENT, market.symbol
-            ):
+            is_due = now - market.instrument_at >= wait * NS_PER_MS
+            if is_due and not state.calls.has(calls.INSTRUMENT, market.symbol):
                 market.instrument_at = now
-                self.state.calls.add(calls.INSTRUMENT, market.symbol, now)
+                state.calls.add(calls.INSTRUMENT, market.symbol, now)
 
     def _watch(self, market: Market, now: int) -> None:
         """Silence, and a snapshot that does not come."""
@@ -290,7 +300,8 @@ class MarketdataCore(Core):
 
     def _ask_history(self, market: Market, now: int) -> None:
         """Put the history that the candles want on the list of calls; an empty span needs no call."""
-        if not market.bars.filling or now < market.history_after or self.state.calls.has(calls.HISTORY, market.symbol):
+        not_before = max(market.history_after, self.state.calls.silent_until)
+        if not market.bars.filling or now < not_before or self.state.calls.has(calls.HISTORY, market.symbol):
             return
         while (gap := market.bars.gap(now)) is not None:
             if gap.start_at < gap.end_at:

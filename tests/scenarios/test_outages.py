@@ -218,8 +218,9 @@ def test_18_after_a_ban_http_is_silent(world: Make, seed: int) -> None:
     silent = here.core(EXECUTION).state.calls.budgets.silent_ms(here.at)
     assert silent > 500_000
     before, at = len(here.requests), here.at
-    here.run(40)
-    assert here.requests[before:] == []
+    here.run(150)
+    learnt = [path for _, path in here.requests[before:]]
+    assert learnt in ([], ["/v5/system/status"]), "marketdata learns it with its own first call; nobody asks twice"
     assert entries_since(here, at) == 0 or not submissions_since(here, at)
     assert here.told_s("http_silent", here.began_at) < 600
     if seed == TRUE_SPAN:

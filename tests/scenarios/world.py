@@ -123,7 +123,7 @@ class World:
         self.exits_cover = False
         """An exit that was approved within the last two seconds is as good as a stop."""
         self.requests: list[tuple[int, str]] = []
-        """(when, path) of every request of execution that left."""
+        """(when, path) of every HTTP request that left, whoever sent it."""
         self._bare: dict[str, int] = {}
         self.mesh.start(self.at)
 
@@ -150,8 +150,9 @@ class World:
         return sealed(event, self.epoch[RISK]) if isinstance(event, OrderIntent) else event
 
     def _send(self, service: str, request: Any) -> None:
-        if service == EXECUTION:
+        if request.method != "WS":
             self.requests.append((self.at, request.target.partition("?")[0]))
+        if service == EXECUTION:
             self._sent_at[request.number] = self.at
         self.venue.send(service, request)
 
