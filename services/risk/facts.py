@@ -73,10 +73,13 @@ def on_signal(state: RiskState, config: RiskConfig, body: e.Signal, record: Reco
 
 
 def on_account(state: RiskState, config: RiskConfig, body: e.AccountSnapshot, record: Record) -> None:
-    state.balances, state.balances_at = dict(body.balances), state.now
+    """A margin ratio that is no number counts as all of it; a balance that is none is not known."""
+    state.balances_at = state.now
+    state.balances = {coin: free for coin, free in body.balances.items() if free.is_finite()}
     limit = state.limits.max_margin_ratio
-    if body.margin_ratio >= limit:
-        modes.note(state, BOOK, Reason.MAX_MARGIN_RATIO, body.margin_ratio, limit)
+    used = body.margin_ratio if body.margin_ratio.is_finite() else Decimal(1)
+    if used >= limit:
+        modes.note(state, BOOK, Reason.MAX_MARGIN_RATIO, used, limit)
 
 
 def on_transfer(state: RiskState, config: RiskConfig, body: e.StakeTransferred, record: Record) -> None:

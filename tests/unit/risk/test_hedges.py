@@ -269,6 +269,19 @@ def test_dust_on_spot_is_reported_and_counts_as_flat() -> None:
     assert only(desk.put(e.FlatConfirmed(checked_at=0, wallet=D(0)), "account"), e.ModeChanged).new is e.Mode.HALTED
 
 
+@pytest.mark.parametrize("ratio", ["NaN", "sNaN", "Infinity"])
+def test_a_margin_ratio_that_is_no_number_stops_entries_and_no_process(ratio: str) -> None:
+    desk = paired()
+    made = desk.put(
+        e.AccountSnapshot(wallet=D(0), equity=D(0), available=D(0), margin_ratio=D(ratio), balances={"BTC": D("NaN")}),
+        "account",
+    )
+    assert only(made, e.ModeChanged).reason is Reason.MAX_MARGIN_RATIO
+    assert desk.state.balances == {}
+    desk.restart()
+    assert only(desk.signal(), OrderRefused).reason is Reason.MODE
+
+
 def test_margin_ratio_stops_entries() -> None:
     desk = paired()
     body = e.AccountSnapshot(wallet=D(0), equity=D(0), available=D(0), margin_ratio=D("0.5"))
