@@ -15,8 +15,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from libs.common.events import AmendIntent, Command, OrderIntent
 
-BAD_SEAL, OLD_EPOCH, OTHER_BOOK, LASTS_TOO_LONG = "SEAL", "OLD_EPOCH", "OTHER_BOOK", "LASTS_TOO_LONG"
-FORGERIES = frozenset({BAD_SEAL, OLD_EPOCH, OTHER_BOOK, LASTS_TOO_LONG})
+BAD_SEAL, OLD_EPOCH, OTHER_BOOK, LASTS_TOO_LONG, NO_ORDER = (
+    "SEAL",
+    "OLD_EPOCH",
+    "OTHER_BOOK",
+    "LASTS_TOO_LONG",
+    "NO_ORDER",
+)
+FORGERIES = frozenset({BAD_SEAL, OLD_EPOCH, OTHER_BOOK, LASTS_TOO_LONG, NO_ORDER})
 """Why execution refuses an approval that risk cannot have made: somebody else wrote it, or keys and settings do not fit."""
 
 Sealed = TypeVar("Sealed", bound=OrderIntent | AmendIntent | Command)

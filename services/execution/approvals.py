@@ -51,7 +51,11 @@ def terms_refusal(config: ExecutionConfig, epoch: int, intent: OrderIntent, at: 
         return seal.LASTS_TOO_LONG
     if intent.book != config.book:
         return seal.OTHER_BOOK
-    return seal.OLD_EPOCH if intent.epoch < epoch else ""
+    if intent.epoch < epoch:
+        return seal.OLD_EPOCH
+    numbers = (intent.qty, intent.price, intent.stop_distance)
+    is_order = all(number.is_finite() for number in numbers) and intent.qty > 0 < intent.price
+    return "" if is_order else seal.NO_ORDER
 
 
 def amend_call(config: ExecutionConfig, epoch: int, intent: AmendIntent, at: int, now: int) -> rest.Call | None:

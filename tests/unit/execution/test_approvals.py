@@ -149,6 +149,13 @@ def test_an_approval_of_another_book_is_none_here(desk: Desk, book: str) -> None
     assert told(desk, approval(book=book)) == "OTHER_BOOK"
 
 
+@pytest.mark.parametrize("field", ["qty", "price", "stop_distance"])
+@pytest.mark.parametrize("number", ["NaN", "sNaN", "Infinity", "-1"])
+def test_an_approval_of_nonsense_is_none_whoever_sealed_it(desk: Desk, field: str, number: str) -> None:
+    reason = "" if (field, number) == ("stop_distance", "-1") else "NO_ORDER"
+    assert told(desk, approval(**{field: Decimal(number)})) == reason
+
+
 def test_a_key_that_execution_was_not_given_seals_nothing(desk: Desk) -> None:
     stranger, _ = seal.generate()
     assert told(desk, approval(stranger, order_link_id="tg-1", key_id=KEY_ID)) == "SEAL"
@@ -175,7 +182,7 @@ def test_no_more_than_two_keys_may_last() -> None:
 
 
 def test_what_somebody_else_wrote_is_told_apart_from_what_came_too_late() -> None:
-    assert {"SEAL", "OLD_EPOCH", "OTHER_BOOK", "LASTS_TOO_LONG"} == FORGERIES
+    assert {"SEAL", "OLD_EPOCH", "OTHER_BOOK", "LASTS_TOO_LONG", "NO_ORDER"} == FORGERIES
     assert not FORGERIES & {"EXPIRED", "DUPLICATE", "HALTED", "RATE_LIMIT"}
 
 
