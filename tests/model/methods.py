@@ -165,7 +165,9 @@ def tests(results: Results, full: bool) -> None:
     before = results.tests
     results.tests = {n: _summed(n, outcomes) if n in chosen else before.get(n, "not run") for n in named}
     passed = sum(outcome.startswith("passed") for outcome in results.tests.values())
-    results.told["tests"] = f"{passed} of {len(named)} named tests passed"
+    waiting = sum(results.tests[name] == "not run" for name in named if name not in chosen)
+    later = f", {waiting} with servers and processes not run yet (make prove ARGS=--full)" if waiting else ""
+    results.told["tests"] = f"{passed} of {len(named)} named tests passed{later}"
 
 
 def _outcomes(report: Path) -> dict[str, str]:

