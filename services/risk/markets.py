@@ -144,7 +144,7 @@ def _watch_maintenance(state: RiskState) -> None:
         if state.now >= end_at:
             del state.maintenance[window]
         elif state.now >= begin_at - MAINTENANCE_LEAD_NS:
-            ahead_ms = Decimal(max(begin_at - state.now, 0) // NS_PER_MS)
+            ahead_ms = Decimal(max((begin_at - state.now) // NS_PER_MS, 0))
             modes.note(state, BOOK, Reason.MAINTENANCE, ahead_ms, Decimal(MAINTENANCE_LEAD_NS // NS_PER_MS))
 
 
