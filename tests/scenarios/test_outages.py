@@ -27,8 +27,8 @@ from tests.scenarios.world import EXECUTION, RISK, S, World
 Make = Callable[..., World]
 TRUE_SPAN = 2
 """The seed under which an outage lasts as long as it did."""
-FOUND_S = 7
-"""A round of polls, and two more tries."""
+FOUND_S = 9
+"""A round of polls, and as many tries as make a fifth of a minute's calls."""
 POLL_S = 6.5
 CANCELS_A_SECOND = 10
 PRIVATE = [f"/v5/{part}" for part in ("order", "position", "account", "execution", "asset", "user")]

@@ -264,9 +264,9 @@ class World:
     def stage(self, event: Event, stream: str = "command") -> None:
         """Whatever somebody wrote to a stream, to be read at the next instant."""
         self._commands += 1
-        identity, at = f"{self._commands:032x}", self.next_at
-        entry = (at // NS_PER_MS, self._commands)
-        self.mesh.stage(Record(stream, entry, identity, 1_000_000 + self._commands, at, (), identity, event))
+        identity, at, number = f"{self._commands:032x}", self.next_at, 1_000_000 + self._commands
+        # A number that the stream's own writer does not come to: its records stay apart from these.
+        self.mesh.stage(Record(stream, (at // NS_PER_MS, number), identity, number, at, (), identity, event))
 
     def crash(self, *services: str, kept: Kept | None = None) -> None:
         """The process dies and another takes over: all it has is what the dead one committed, or (of one service) an older
