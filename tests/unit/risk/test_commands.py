@@ -214,6 +214,13 @@ def test_limit_change_refused(fields: dict[str, Any], reason: str) -> None:
     assert only(command(desk, e.LimitChange, **fields), CommandRefused).reason == reason
 
 
+def test_the_highest_limit_there_is() -> None:
+    desk = opened(settings())
+    over = D(10) ** 12 + D("0.1")
+    assert only(command(desk, e.LimitChange, name="max_gross_usd", value=over), CommandRefused).reason == "VALUE"
+    only(command(desk, e.LimitChange, name="max_gross_usd", value=D(10) ** 12), LimitChanged)
+
+
 def test_limit_change_says_who_why_old_and_new() -> None:
     desk = opened(settings())
     changed = only(command(desk, e.LimitChange, name="max_order_usd", value=D(100), reason="thin book"), LimitChanged)
@@ -262,7 +269,7 @@ def test_one_key_under_two_names_is_refused_in_the_settings() -> None:
         config(operator_keys={"alice": key, "alias": key.upper()})
 
 
-@pytest.mark.parametrize("key", ["", "ab", "no hex at all"])
+@pytest.mark.parametrize("key", ["", "ab", "no hex at all", "0" * 62, "0" * 66])
 def test_an_operators_key_that_is_none_is_refused_in_the_settings(key: str) -> None:
     with pytest.raises(ValueError, match="expected 64 hex digits for 'alice'"):
         config(operator_keys={"alice": key})
@@ -358,6 +365,8 @@ def test_a_book_logged_on_paper_takes_no_entry_where_money_is_real() -> None:
     assert of(opened(settings(place="demo:main")).signal(), OrderIntent) != []
     desk = opened(settings(place="live:main"))
     assert only(desk.signal(), OrderRefused).reason is Reason.ALLOW_LIST
+    staged = opened(settings(place="live:main", stage="staged"), equity="1000000")
+    assert of(staged.signal(), OrderIntent) != []
 
 
 def test_a_step_of_the_ramp_trades_what_the_ramp_may() -> None:
