@@ -206,13 +206,16 @@ class Log:
 
 def merge(reply: dict[str, list[tuple[bytes, list[bytes]]]], overtaking: Sequence[str] = ()) -> list[Record]:
     """Entries of several streams in entry order; ties in table order. What is beyond the end of a reply that was cut waits for
-    the next read, unless its stream is `overtaking`."""
+    the next read, unless its stream is `overtaking`: that comes first."""
     cuts = [entry_of(entries[-1][0]) for entries in reply.values() if len(entries) >= READ_COUNT]
     cut: EntryId | None = min(cuts, default=None)
     records = [decode(name, entry, fields) for name, entries in reply.items() for entry, fields in entries]
     rank = {stream.name: i for i, stream in enumerate(streams.STREAMS)}
     records.sort(key=lambda record: (record.entry, rank[record.stream]))
-    return records if cut is None else [r for r in records if r.entry <= cut or r.stream in overtaking]
+    if cut is None:
+        return records
+    ahead = [record for record in records if record.entry > cut and record.stream in overtaking]
+    return ahead + [record for record in records if record.entry <= cut]
 
 
 def gap(records: list[Record], position: Position) -> tuple[list[Record], GapFound | None]:

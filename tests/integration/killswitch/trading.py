@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -81,19 +82,20 @@ class Trading(Rig):
 
     def hold_and_rest(self) -> None:
         """A position with its stop, and an entry in the book."""
-        self.signal("taker")
-        eventually(lambda: self.held() > 0 and self.stops() > 0, 60)
-        for maker in MAKERS:  # the market may have moved away from one, or through it
-            self.signal(maker)
-            if self._rests(10):
-                return
-        raise AssertionError(f"expected an entry in the book, was none; orders: {self.bus_events('order')[-5:]}")
+        self._asked_until(("taker",) * 9, lambda: self.held() > 0 and self.stops() > 0)
+        self._asked_until(MAKERS, lambda: bool(self.entries()))
 
-    def _rests(self, within_s: float) -> bool:
-        deadline = time.monotonic() + within_s
-        while not self.entries() and time.monotonic() < deadline:
-            threading.Event().wait(0.05)
-        return bool(self.entries())
+    def _asked_until(self, strategies: tuple[str, ...], condition: Callable[[], bool]) -> None:
+        """One asks after the other: the market may have moved away from an order, or through it, or come late on a slow machine."""
+        for strategy in strategies:
+            self.signal(strategy)
+            deadline = time.monotonic() + 10
+            while not condition() and time.monotonic() < deadline:
+                threading.Event().wait(0.05)
+            if condition():
+                return
+        told = [event for event in self.bus_events("order-intent") if event["type"] == "OrderRefused"]
+        raise AssertionError(f"expected an order of {strategies[0]}, was none; refused: {told[-2:]}")
 
     def tidegate(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "cli.main", *arguments, "--config", str(self.dir / "config.toml")]

@@ -47,12 +47,12 @@ def test_a_command_overtakes_a_backlog(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bus, "READ_COUNT", 2)
     behind = raw([record("signal", (1, 0), 1), record("signal", (2, 0), 2)])
     reply = {"signal": behind, "command": raw([record("command", (9, 0), 1)]), "tick": raw([record("tick", (8, 0), 1)])}
-    assert [r.stream for r in bus.merge(reply, bus.OVERTAKING)] == ["signal", "signal", "command"]
+    assert [r.stream for r in bus.merge(reply, bus.OVERTAKING)] == ["command", "signal", "signal"]
     log = bus.Log("risk", "unix:///nowhere", "main", lockstep=True)
     read = [(log.keys[name].encode(), entries) for name, entries in reply.items()]
     assert [r.stream for r in log.records(read)] == ["signal", "signal"], "on a tape it comes in its turn"
     log = bus.Log("risk", "unix:///nowhere", "main", lockstep=False)
-    assert [r.stream for r in log.records(read)] == ["signal", "signal", "command"]
+    assert [r.stream for r in log.records(read)] == ["command", "signal", "signal"]
 
 
 def test_a_hole_in_seq_stops_before_it() -> None:
