@@ -186,7 +186,7 @@ def _resize(state: RiskState, config: RiskConfig, event: Signal, record: Record,
     size = guarded(partial(sized, state, config, event))
     if isinstance(size, Use):
         yield from failed(state, config, event, size)
-    elif held and size.lots and abs(size.lots - held) < config.min_resize * size.lots:
+    elif held and abs(size.lots - held) < config.min_resize * size.lots:
         yield refused(event.strategy, event.symbol, Reason.NO_CHANGE)
     elif 0 < size.lots < held:
         yield from _leave(state, config, event, record, held - size.lots)

@@ -11,7 +11,6 @@ import msgspec
 from libs.common import events as e
 from libs.common.decider import Linked
 from libs.common.events import Event, Mode, Purpose, Reason
-from libs.common.portfolio import OWN
 from libs.common.record import GapFound, Record, Started, Timer
 from libs.common.streams import RISK
 from services.risk import (
@@ -89,7 +88,7 @@ def on_order_ended(state: RiskState, config: RiskConfig, body: Event, record: Re
 def on_ledger(state: RiskState, config: RiskConfig, body: Any, record: Record) -> Outputs:
     """After the ledger moved: losses, the strategy's pace, the second half of a reversal, a mark."""
     yield from halts.watched(state, config)
-    if isinstance(body, e.Fill) and body.strategy != OWN and body.purpose is Purpose.ENTRY:
+    if isinstance(body, e.Fill) and body.purpose is Purpose.ENTRY:
         count, limit = limits.orders_filled(state, body.strategy), state.limits.fills_per_minute
         if count >= limit:
             use = counted(Reason.FILLS_PER_MINUTE, count, limit)
