@@ -22,7 +22,7 @@ from libs.bybit.rest import SENT_AT_HEADER
 from libs.common import seal
 from libs.common.decider import Core
 from libs.common.errors import UsageError
-from libs.common.events import AlertCleared, AlertRaised, Command, Event, OrderIntent, VenueMessage
+from libs.common.events import AlertCleared, AlertRaised, Command, Event, OrderIntent, OrderSubmitted, VenueMessage
 from libs.common.record import Record
 from libs.common.settings import Settings, load
 from libs.common.stepper import Local, Stepper
@@ -314,7 +314,8 @@ class World:
         self._held.clear()
         self._sent_at.clear()
         self.mesh.restart(self.at)
-        lost = [link for link in self.placed[mark.placed :] if link.startswith("tg-")]
+        known = {order.order_link_id for order in self.of(OrderSubmitted)}
+        lost = [link for link in self.placed[mark.placed :] if link.startswith("tg-") and link not in known]
         self.forgotten.update(lost)
         return lost
 
