@@ -19,8 +19,8 @@ import msgspec
 
 from libs.common import killpoints, streams
 from libs.common.codec import decode, entry_of, entry_text, values
-from libs.common.errors import FencedError
-from libs.common.record import EntryId, GapFound, Record
+from libs.common.errors import FencedError, TidegateError
+from libs.common.record import UNREADABLE, EntryId, GapFound, Record
 from libs.common.scripts import Scripts
 from libs.common.stepper import Commit, Position
 from libs.common.wire import Wire
@@ -209,13 +209,22 @@ def merge(reply: dict[str, list[tuple[bytes, list[bytes]]]], overtaking: Sequenc
     the next read, unless its stream is `overtaking`: that comes first."""
     cuts = [entry_of(entries[-1][0]) for entries in reply.values() if len(entries) >= READ_COUNT]
     cut: EntryId | None = min(cuts, default=None)
-    records = [decode(name, entry, fields) for name, entries in reply.items() for entry, fields in entries]
+    records = [_read(name, entry, fields) for name, entries in reply.items() for entry, fields in entries]
     rank = {stream.name: i for i, stream in enumerate(streams.STREAMS)}
     records.sort(key=lambda record: (record.entry, rank[record.stream]))
     if cut is None:
         return records
     ahead = [record for record in records if record.entry > cut and record.stream in overtaking]
     return ahead + [record for record in records if record.entry <= cut]
+
+
+def _read(name: str, entry: bytes, fields: list[bytes]) -> Record:
+    """The record of an entry. One that cannot be read has the seq UNREADABLE, which no reader waits for: to all it is a hole."""
+    try:
+        return decode(name, entry, fields)
+    except (TidegateError, msgspec.MsgspecError, ValueError, LookupError, ArithmeticError):
+        hole = GapFound(stream=name, expected=0, got=UNREADABLE)
+        return Record(name, entry_of(entry), "", UNREADABLE, 0, (), "", hole)
 
 
 def gap(records: list[Record], position: Position) -> tuple[list[Record], GapFound | None]:

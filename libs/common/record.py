@@ -43,9 +43,12 @@ class Started(Event, frozen=True, kw_only=True):
     fresh: bool
 
 
+UNREADABLE = -1
+
+
 class GapFound(Event, frozen=True, kw_only=True):
-    """An input stream misses entries: `expected` is the seq that should have come, `got` the one that did. The service
-    commits nothing after it."""
+    """An input stream misses entries: `expected` is the seq that should have come, `got` the one that did, UNREADABLE for an
+    entry that is none of ours or of a type that this release does not know. The service commits nothing after it."""
 
     stream: str
     expected: int

@@ -29,7 +29,7 @@ from libs.common.errors import StepError
 from libs.common.events import Event, Instant
 from libs.common.logs import redact
 from libs.common.outside import Driver, OutsideMessage, recorded
-from libs.common.record import Record, Started, Timer
+from libs.common.record import UNREADABLE, Record, Started, Timer
 from libs.common.restore import JournalEntry, encode_snapshot, restore
 from libs.common.sections import mask_url
 from libs.common.startup import came_up
@@ -274,9 +274,8 @@ class Runtime:
             await self._process([*outside, *records, *locals_])
         if hole is not None:
             await self._process([Local(hole, records[-1].at if records else self._now())])
-            self._stuck = (
-                f"expected {hole.stream} seq {hole.expected}, was {hole.got}; restore the stream from the archive"
-            )
+            got = "an entry that cannot be read" if hole.got == UNREADABLE else str(hole.got)
+            self._stuck = f"expected {hole.stream} seq {hole.expected}, was {got}; restore the stream from the archive, or upgrade"
 
     async def _outside_batch(self, messages: list[OutsideMessage], at: int | None, number: int | None) -> None:
         assert at is not None

@@ -211,6 +211,18 @@ def limits_in_force(room: Room) -> dict[str, str]:
     return {row["limit"]: row["value"] for row in rows}
 
 
+def test_poison_in_a_stream_halts_and_does_not_kill(room: Room) -> None:
+    """Whoever has signal's password writes what nobody can read: risk stops there, halted, and says so."""
+    redis.Redis.from_url(room.url).xadd("{main}:signal", {"type": "Signal", "data": "{"})
+    eventually(lambda: len(room.halts()) > 1, 60)
+    assert "GAP" in room.run("audit")
+    assert room.processes["risk"].poll() is None
+    assert [beat.gap for beat in room.beats("risk")][-1] == "signal"
+    with room.service("risk", {}):
+        eventually(lambda: [beat.gap for beat in room.beats("risk")].count("signal") > 1, 60)
+    assert len(room.halts()) == 2, "once is enough"
+
+
 def test_a_file_edited_under_a_killed_service_loosens_nothing(room: Room) -> None:
     room.stop()
     room.set("max_order_usd = 99999\nmax_drawdown = 0.05")

@@ -8,7 +8,7 @@ import pytest
 from libs.common import bus, streams
 from libs.common.codec import FIELDS, entry_text, values
 from libs.common.events import EVENTS, Heartbeat, Instant
-from libs.common.record import GapFound, Record
+from libs.common.record import UNREADABLE, GapFound, Record
 from libs.common.stepper import Position
 from libs.common.wire import pack
 
@@ -61,6 +61,19 @@ def test_a_hole_in_seq_stops_before_it() -> None:
     assert good == records[:2]
     assert hole == GapFound(stream="clock", expected=6, got=7)
     assert bus.gap(records[:2], Position(seen={"clock": 4})) == (records[:2], None)
+
+
+@pytest.mark.parametrize(("place", "text"), [
+    (0, b"x"), (3, b"NoSuchEvent"), (7, b"seven"), (11, b"[["), (17, b"{}"), (17, b'{"number":1e999,"window_ms":1}'), (1, b"\xff"),
+])  # fmt: skip
+def test_an_entry_that_cannot_be_read_is_a_hole_and_ends_no_process(place: int, text: bytes) -> None:
+    """Poison in a stream: its reader halts there instead of dying at every start."""
+    entries = raw([record("clock", (1, 0), 1), record("clock", (2, 0), 2), record("clock", (3, 0), 3)])
+    entries[1][1][place] = text
+    records, hole = bus.gap(bus.merge({"clock": entries}), Position())
+    assert [r.seq for r in records] == [1]
+    assert hole == GapFound(stream="clock", expected=2, got=UNREADABLE)
+    assert bus.gap(bus.merge({"clock": [(b"1-0", [b"a", b"b"])]}), Position())[1] is not None
 
 
 def test_every_event_has_one_stream_and_one_writer() -> None:
