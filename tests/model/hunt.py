@@ -43,12 +43,12 @@ class Outcome(msgspec.Struct):
 
 
 class Hunt:
-    """The plugin. `chosen` are hunted in order until `until` (monotonic) has passed."""
+    """The plugin. `chosen` are hunted in order, for `most_s` after the tests were noted."""
 
     def __init__(
-        self, chosen: Iterable[Mutant], until: float = float("inf"), told: Callable[[Outcome], None] = lambda _: None
+        self, chosen: Iterable[Mutant], most_s: float = float("inf"), told: Callable[[Outcome], None] = lambda _: None
     ) -> None:
-        self.chosen, self.until = list(chosen), until
+        self.chosen, self.most_s = list(chosen), most_s
         self.outcomes: list[Outcome] = []
         self.told = told
         self.seconds: dict[pytest.Item, float] = {}
@@ -83,8 +83,9 @@ class Hunt:
 
     def _hunt(self) -> None:
         running: dict[int, tuple[Mutant, int]] = {}
+        until = time.monotonic() + self.most_s
         for mutant in self.chosen:
-            if time.monotonic() > self.until:
+            if time.monotonic() > until:
                 break
             items = self._tests(mutant)
             if not items:
@@ -146,14 +147,14 @@ def _child(mutant: Mutant, items: list[pytest.Item]) -> int:
 
 def run(
     chosen: Iterable[Mutant],
-    until: float = float("inf"),
+    most_s: float = float("inf"),
     tests: tuple[str, ...] = TESTS,
     told: Callable[[Outcome], None] = lambda _: None,
 ) -> Hunt:
     """Hunt in this process; `red` names tests that fail without any mutant."""
     quiet: dict[str, Any] = {"phases": (hypothesis.Phase.explicit, hypothesis.Phase.generate), "database": None}
     hypothesis.settings.register_profile("hunt", derandomize=True, deadline=None, **quiet)
-    hunt = Hunt(chosen, until, told)
+    hunt = Hunt(chosen, most_s, told)
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov", "--no-header", "--capture=fd"]
     options += ["--hypothesis-profile=hunt", "-o", "addopts=--import-mode=importlib", "-o", "timeout=0"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]

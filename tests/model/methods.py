@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 import xml.etree.ElementTree as ET
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -214,8 +213,8 @@ def mutants(results: Results, full: bool) -> None:
     rest = sorted(kept)
     random.Random(results.commit).shuffle(rest)
     order = [*new, *sorted(rest, key=lambda name: not kept[name].survivors)]
-    until = float("inf") if full else time.monotonic() + MUTANT_SECONDS
-    done = hunt.run([mutant for name in order for mutant in every[name]], until)
+    most_s = float("inf") if full else MUTANT_SECONDS
+    done = hunt.run([mutant for name in order for mutant in every[name]], most_s)
     fates: dict[str, list[hunt.Outcome]] = {}
     for outcome in done.outcomes:
         fates.setdefault(f"{outcome.mutant.module}.{outcome.mutant.function}", []).append(outcome)

@@ -221,7 +221,8 @@ def judged() -> list[Proved]:
     """Every removal in a process of its own, and all the tests with every guard in place."""
     session = _Session()
     options = [
-        "-q",
+        "-p",
+        "no:terminal",
         "-p",
         "no:cacheprovider",
         "-p",
