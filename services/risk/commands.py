@@ -133,12 +133,12 @@ def _resume(state: RiskState, config: RiskConfig, event: ResumeRequested) -> Ite
     if block is None:
         yield _refuse(event, refusal or "UNKNOWN_HALT")
         return
-    refusal = refusal or _standing(state, block) or _alone(state, event)
+    refusal = refusal or _standing(state, block) or _alone(state, config, event)
     if refusal is not None:
         yield _refuse(event, refusal)
         return
     resumed = modes.resumption(state, block, event.operator)
-    yield msgspec.structs.replace(resumed, requested_by=_first(state, event), why=event.reason)
+    yield msgspec.structs.replace(resumed, requested_by=_first(state, config, event), why=event.reason)
     yield marked(state)
 
 
@@ -155,7 +155,7 @@ def _limit(state: RiskState, config: RiskConfig, event: LimitChange) -> Event:
     limits, problem = limitfile.moved(state.limits, event.name, event.value)
     refusal = refusal or problem
     if refusal is None and limitfile.is_looser(event.name, getattr(state.limits, event.name), event.value):
-        refusal = _alone(state, event)
+        refusal = _alone(state, config, event)
     if refusal is not None:
         return _refuse(event, refusal)
     return LimitChanged(
@@ -163,7 +163,7 @@ def _limit(state: RiskState, config: RiskConfig, event: LimitChange) -> Event:
         limits=msgspec.structs.asdict(limits),
         operator=event.operator,
         changed=limitfile.differences(state.limits, limits),
-        requested_by=_first(state, event),
+        requested_by=_first(state, config, event),
         why=event.reason,
     )
 
@@ -192,13 +192,13 @@ def _upgrade(state: RiskState, config: RiskConfig, event: UpgradeWindow) -> Even
     if refusal is None and not 0 <= event.minutes <= LONGEST_WINDOW_MIN:
         refusal = "VALUE"
     if refusal is None and event.minutes:
-        refusal = _alone(state, event)
+        refusal = _alone(state, config, event)
     if refusal is not None:
         return _refuse(event, refusal)
     return UpgradeOpened(
         until_at=state.now + event.minutes * MINUTE_NS,
         operator=event.operator,
-        requested_by=_first(state, event),
+        requested_by=_first(state, config, event),
         why=event.reason,
     )
 
@@ -218,28 +218,31 @@ def _unsigned(state: RiskState, config: RiskConfig, event: Command) -> str | Non
     return None if event.place == config.place else seal.OTHER_BOOK
 
 
-def _alone(state: RiskState, event: Command) -> str | None:
+def _alone(state: RiskState, config: RiskConfig, event: Command) -> str | None:
     """In live stages the first operator's seal is kept, and a second operator's makes it so."""
     if state.stage not in LIVE_STAGES:
         return None
-    return None if _first(state, event) else "SECOND_OPERATOR"
+    return None if _first(state, config, event) else "SECOND_OPERATOR"
 
 
-def _first(state: RiskState, event: Command) -> str:
-    """Another operator who sealed this subject before, while that seal is good; "" for nobody."""
+def _first(state: RiskState, config: RiskConfig, event: Command) -> str:
+    """Another operator who sealed this subject before, while that seal is good and he may sign; "" for nobody."""
     first = state.signatures.get(subject_of(event))
     return (
         first.operator
-        if first is not None and first.expires_at > state.now and first.operator != event.operator
+        if first is not None
+        and first.expires_at > state.now
+        and first.operator != event.operator
+        and first.operator in config.operator_keys
         else ""
     )
 
 
-def on_refused(state: RiskState, event: CommandRefused) -> None:
+def on_refused(state: RiskState, config: RiskConfig, event: CommandRefused) -> None:
     """Keep the first of two signatures: the refusal that asks for the second is what records it."""
     if event.reason == "SECOND_OPERATOR" and state.subject:
         kept = state.signatures.get(state.subject)
-        if kept is None or kept.expires_at <= state.now:
+        if kept is None or kept.expires_at <= state.now or kept.operator not in config.operator_keys:
             state.signatures.pop(state.subject, None)
             state.signatures[state.subject] = Signature(event.operator, state.nonces.get(event.nonce, 0))
         while len(state.signatures) > OPEN_SUBJECTS:

@@ -192,6 +192,10 @@ def on_resumed(state: RiskState, config: RiskConfig, body: e.Resumed, record: Re
     commands.on_obeyed(state)
 
 
+def on_command_refused(state: RiskState, config: RiskConfig, body: e.CommandRefused, record: Record) -> None:
+    commands.on_refused(state, config, body)
+
+
 def on_limits(state: RiskState, config: RiskConfig, body: e.LimitChanged, record: Record) -> None:
     known = {name: value for name, value in body.limits.items() if name in Limits.__struct_fields__}
     state.limits = msgspec.structs.replace(state.limits, **known)
@@ -251,7 +255,7 @@ LEARN: dict[type[Event], Learn] = {
     e.Halted: on_halted,
     e.ModeChanged: _simply(modes.on_mode_changed),
     e.Resumed: on_resumed,
-    e.CommandRefused: _simply(commands.on_refused),
+    e.CommandRefused: on_command_refused,
     e.LimitChanged: on_limits,
     e.StageChanged: on_stage,
     e.UpgradeOpened: on_upgrade,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from libs.common import events as e
-from libs.common.events import CommandRefused, OrderIntent, OrderRefused, Reason
+from libs.common.events import CommandRefused, LimitChanged, OrderIntent, OrderRefused, Reason
 from tests.unit.risk.desk import D, config, of, only, opened
 from tests.unit.risk.test_commands import PUBLIC, command, halt, settings
 
@@ -61,3 +62,16 @@ def test_a_book_logged_on_paper_takes_no_entry_where_money_is_real() -> None:
     assert only(desk.signal(), OrderRefused).reason is Reason.ALLOW_LIST
     staged = opened(settings(place="live:main", stage="staged"), equity="1000000")
     assert of(staged.signal(), OrderIntent) != []
+
+
+def test_the_first_of_two_seals_is_none_when_its_operator_may_sign_no_more() -> None:
+    desk = opened(settings(stage="full"))
+    raised = {"name": "max_drawdown", "value": D("0.5")}
+    assert only(command(desk, e.LimitChange, **raised), CommandRefused).reason == "SECOND_OPERATOR"
+    desk.settings = msgspec.structs.replace(desk.settings, operator_keys={"bob": PUBLIC["bob"]})
+    desk.restart()
+    assert only(command(desk, e.LimitChange, "bob", **raised), CommandRefused).reason == "SECOND_OPERATOR"
+    desk.settings = settings(stage="full")
+    desk.restart()
+    changed = only(command(desk, e.LimitChange, **raised), LimitChanged)
+    assert (changed.operator, changed.requested_by) == ("alice", "bob"), "bob's is the first that counts"
