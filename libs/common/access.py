@@ -32,7 +32,7 @@ APPENDERS = (OPERATORS, TRAINER, WATCHDOG)
 """Who appends to a stream without being a service (libs/common/appender.py)."""
 
 _OF_ALL_BOOKS = (MARKETDATA, DRIVER, ADMIN, PROBE)
-_COMMON = ("+ping", "+script|load")
+_COMMON = ("+ping", "+time", "+script|load")
 _READ, _HASH = ("xread", "xrange", "xrevrange", "xlen"), ("hget", "hmget", "hgetall")
 R, W, RW = "%R~", "%W~", "~"
 

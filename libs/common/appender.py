@@ -16,7 +16,8 @@ from libs.common.wire import Wire
 async def append_command(wire: Wire, book: str, command: Command, at: int) -> str | None:
     """Append an operator's command; returns its entry id, or None when its nonce was seen before.
 
-    `at`: ns, tape time in a tape run, where the command waits for the next wave. The id is derived from the command itself.
+    `at`: ns, tape time in a tape run, where the command waits for the next wave; elsewhere the server's own clock counts. The id
+    is derived from the command itself.
     """
     return await _append(wire, book, "command", streams.OPERATORS, command, command.nonce, sealed_bytes(command), at)
 

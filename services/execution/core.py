@@ -50,6 +50,9 @@ from services.execution.state import KEEP_IDS, State, forget
 MS = 1_000_000
 OWN = frozenset(outputs_of("execution")) - {"venue"}
 """Streams of our outputs; messages of the venue are inputs, although we record them."""
+TIMELESS = OWN | {"halt", "order-intent"}
+"""Streams whose `at` may be an operator's: what follows from his command bears the moment that he gave it. Our own time comes from
+timers, instants and the exchange, so that no clock but ours makes an exit expire."""
 BOOK = "book"
 CLOSED_MODES = (Mode.HALTED, Mode.LIQUIDATING)
 DUPLICATE = "DUPLICATE"
@@ -79,7 +82,8 @@ class ExecutionCore(Core):
         body, state = record.body, self.state
         if isinstance(body, OrderIntent):
             return  # decided before it is learnt: everything it leads to is in OrderSubmitted
-        state.now = max(state.now, record.at)
+        if record.stream not in TIMELESS:
+            state.now = max(state.now, record.at)
         if record.stream not in OWN:
             self._news = News()
         state.ledger.apply(record)

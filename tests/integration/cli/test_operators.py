@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -198,7 +199,7 @@ def test_a_service_on_other_code_halts_unless_an_upgrade_was_signed_for(room: Ro
     with room.service("signal", {"TIDEGATE_REVISION": "another"}):
         eventually(lambda: room.beats("signal"), 60)
         eventually(lambda: len(room.beats("risk")) > 1, 60)
-        assert [beat.code for beat in room.beats("signal")] == ["another"]
+        assert {beat.code for beat in room.beats("signal")} == {"another"}
         assert len({beat.config for beat in room.beats("risk") + room.beats("signal")}) == 1
         assert len(room.halts()) == 1, "born, no more"
         room.by("alice", "upgrade", "--minutes", "0")
@@ -209,6 +210,19 @@ def test_a_service_on_other_code_halts_unless_an_upgrade_was_signed_for(room: Ro
 def limits_in_force(room: Room) -> dict[str, str]:
     rows = json.loads(room.run("limit", "show", "-o", "json"))["limits"]
     return {row["limit"]: row["value"] for row in rows}
+
+
+def test_a_clock_that_is_ahead_moves_nobodys(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command causes bears the moment of the bus, not that of the operator's machine."""
+    ahead = time.time_ns() + 3_600_000_000_000
+    monkeypatch.setattr(time, "time_ns", lambda: ahead)
+    room.run("halt", "--reason", "from a laptop an hour ahead", "--no-wait")
+    monkeypatch.undo()
+    eventually(lambda: len(room.halts()) > 1, 60)
+    with LiveBus(Bus(book_url=room.url, market_url=room.url)) as bus:
+        (asked,) = bus.read("command")
+        halted = [record for record in bus.read("halt") if isinstance(record.body, Halted)][-1]
+    assert max(asked.at, halted.at, asked.entry[0] * 1_000_000) < ahead - 1_800_000_000_000
 
 
 def test_poison_in_a_stream_halts_and_does_not_kill(room: Room) -> None:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from libs.common import seal
-from libs.common.events import LimitUse, OrderIntent, OrderRejected, OrderSubmitted, Purpose, Reason
+from libs.common.events import Halted, LimitUse, Mode, OrderIntent, OrderRejected, OrderSubmitted, Purpose, Reason
 from libs.common.seal import FORGERIES
 from libs.common.values import Side
 from services.execution import state
@@ -90,6 +90,14 @@ def test_it_runs_out_to_the_nanosecond(desk: Desk) -> None:
     assert told(desk, approval(order_link_id="tg-2", expires_at=START)) == "EXPIRED"
 
 
+def test_a_command_of_an_operator_whose_clock_is_ahead_makes_no_exit_expire(desk: Desk) -> None:
+    """A halt bears the moment of the command that asked for it."""
+    desk.now += 3_600_000 * MS
+    desk.feed("halt", Halted(reason=Reason.OPERATOR, measured=Decimal(1), limit=Decimal(0), mode=Mode.HALTED))
+    desk.now -= 3_600_000 * MS
+    assert told(desk, approval(reduce_only=True, purpose=Purpose.EXIT)) == ""
+
+
 def test_it_may_not_last_longer_than_two_seconds(desk: Desk) -> None:
     assert told(desk, approval(order_link_id="tg-1", expires_at=START + TTL + 1)) == "LASTS_TOO_LONG"
     assert told(desk, approval(order_link_id="tg-2", expires_at=START + TTL)) == ""
@@ -120,7 +128,7 @@ def test_no_flood_of_forgeries_makes_a_used_approval_forgotten(desk: Desk, monke
     for number in range(200):
         assert told(desk, approval(OTHER_PRIVATE, order_link_id=f"tg-f{number}")) == "SEAL"
     assert told(desk, whole) == "DUPLICATE", "it has not run out yet"
-    desk.now += TTL + 1
+    desk.pass_instant(TTL // MS + 1)
     assert told(desk, approval(order_link_id="tg-later", expires_at=desk.now + TTL)) == ""
     assert len(desk.core.state.used) == 50
 
