@@ -213,7 +213,7 @@ def _unsigned(state: RiskState, config: RiskConfig, event: Command) -> str | Non
     if event.expires_at > state.now + LONGEST_NS:
         return "EXPIRY_TOO_FAR"
     key = config.operator_keys.get(event.operator, "")
-    if not key or not seal.verify(key, event):
+    if not seal.verify(key, event):
         return seal.BAD_SEAL
     return None if event.place == config.place else seal.OTHER_BOOK
 

@@ -242,11 +242,10 @@ def _leave_others(state: RiskState, config: RiskConfig, event: Signal, wanted: W
 def leave(state: RiskState, config: RiskConfig, seed: str, task: Task) -> Iterator[Event]:
     """The next step of a task toward flat: reduce-only while the book holds that side, then against the others' stakes."""
     lots = exits.held(state, pair(task.strategy, task.symbol))
-    made = list(exits.attempt(state, config, seed, task))
-    yield from made
+    yield from exits.attempt(state, config, seed, task)
     sign = kernel.against(lots)
     busy = any(o.strategy == task.strategy and o.symbol == task.symbol for o in state.orders.values())
-    if made or busy or lots == 0 or kernel.closes(state.ledger.lots(task.symbol), sign):
+    if busy or lots == 0 or kernel.closes(state.ledger.lots(task.symbol), sign):
         return
     words = Signal(
         strategy=task.strategy, symbol=task.symbol, target=ZERO, p=ZERO, payoff=ZERO, stop_distance=ZERO,

@@ -45,7 +45,7 @@ def taken(current: Limits, before: Limits | None, file: Limits) -> tuple[Limits,
     values, ignored = msgspec.structs.asdict(current), []
     for name, value in msgspec.structs.asdict(file).items():
         old = values[name]
-        if value == old or (before is not None and value == getattr(before, name)):
+        if before is not None and value == getattr(before, name):
             continue
         if is_looser(name, old, value):
             ignored.append(Rebase(name, old, value))

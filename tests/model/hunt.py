@@ -136,7 +136,10 @@ def _fork(child: Callable[[], int]) -> int:
 def _child(mutant: Mutant, items: list[pytest.Item]) -> int:
     """0 when every test passes the mutant."""
     signal.alarm(int(5 * MOST_S))
-    apply(mutant)
+    try:
+        apply(mutant)
+    except Exception:  # noqa: BLE001 - whatever is wrong with a mutant that cannot be made, it must not pass for killed
+        return 0
     for item in items:
         item.funcargs = {}  # type: ignore[attr-defined]  # as before its first run
         item._initrequest()  # type: ignore[attr-defined]

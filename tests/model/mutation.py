@@ -198,6 +198,7 @@ def _own_lines(statement: ast.stmt) -> range:
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, Change]]:
     yield from _removals(node)
+    yield from _drops(node)
     match node:
         case ast.Compare():
             for i, op in enumerate(node.ops):
@@ -219,6 +220,16 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, Change]]:
             test, ast.Compare | ast.BoolOp | ast.UnaryOp
         ):
             yield "condition negated", _negate_test
+
+
+def _drops(node: ast.AST) -> Iterator[tuple[str, Change]]:
+    """One guard less: an operand of `and` or `or`, a filter of a comprehension."""
+    if isinstance(node, ast.BoolOp):
+        for i, operand in enumerate(node.values):
+            yield f"without {ast.unparse(operand)}", _dropper("values", i)
+    if isinstance(node, ast.comprehension):
+        for i, condition in enumerate(node.ifs):
+            yield f"without {ast.unparse(condition)}", _dropper("ifs", i)
 
 
 def _removals(node: ast.AST) -> Iterator[tuple[str, Change]]:
@@ -259,6 +270,18 @@ def _remover(field: str, index: int) -> Change:
         block[index] = ast.If(test=ast.Constant(value=False), body=[block[index]], orelse=[])
         if isinstance(block[index].body[0], ast.Return | ast.Continue):
             block[index] = ast.Pass()
+
+    return change
+
+
+def _dropper(field: str, index: int) -> Change:
+    """An operand that is left alone stands twice: `and` wants two."""
+
+    def change(node: Any) -> None:
+        kept = getattr(node, field)
+        del kept[index]
+        if field == "values" and len(kept) == 1:
+            kept *= 2
 
     return change
 

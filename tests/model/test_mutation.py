@@ -36,6 +36,7 @@ def test_a_mutant_keeps_its_name_while_the_function_changes_around_it(monkeypatc
     before = names("    return a > 1 or b > 1")
     assert before == {
         "a > 1: Gt -> GtE", "a > 1: 1 -> 2", "b > 1: Gt -> GtE", "b > 1: 1 -> 2", "a > 1 or b > 1: Or swapped",
+        "a > 1 or b > 1: without a > 1", "a > 1 or b > 1: without b > 1",
     }  # fmt: skip
     assert before < names("    a += 5\n    if b:\n        return a > 1\n    return a > 1 or b > 1")
     assert {"a > 1: 1 -> 2", "a > 1 (2): 1 -> 2"} < names("    return a > 1 if b else a > 1 or b > 1")

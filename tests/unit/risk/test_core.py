@@ -11,6 +11,7 @@ import pytest
 from libs.common import events as e
 from libs.common.events import Halted, OrderIntent, OrderRefused, Reason, Resumed
 from libs.common.record import GapFound, Started, Timer
+from services.risk import limitfile
 from services.risk.config import EntryStyle, Limits
 from tests.unit.risk.desk import MINUTE, SECOND, D, Desk, Side, config, of, only, opened
 
@@ -70,6 +71,13 @@ def test_tighter_file_is_applied_at_start_and_a_looser_one_is_not() -> None:
     assert (desk.state.limits.max_drawdown, desk.state.limits.max_order_usd) == (D("0.05"), D(10_000))
     desk.restart()
     assert desk.put(Started(fresh=False), "timer") == [], "the same file says nothing new"
+
+
+def test_a_book_that_never_read_a_file_takes_all_that_is_tighter_in_it() -> None:
+    file = Limits(max_drawdown=D("0.05"), max_order_usd=D(99_999))
+    taken, ignored = limitfile.taken(Limits(), None, file)
+    assert taken == Limits(max_drawdown=D("0.05"))
+    assert ignored == (e.Rebase("max_order_usd", D(10_000), D(99_999)),)
 
 
 def test_file_left_alone_undoes_no_operators_change() -> None:

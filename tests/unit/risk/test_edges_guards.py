@@ -6,7 +6,7 @@ import pytest
 
 from libs.common import events as e
 from libs.common.events import CancelIntent, Halted, OrderIntent, OrderRefused, Purpose, Reason, StakeTransferred
-from services.risk import exits, orders
+from services.risk import exits, orders, valuation
 from services.risk.config import Allow, EntryStyle
 from tests.unit.risk.desk import SECOND, D, Desk, Side, config, halted, of, only, opened
 from tests.unit.risk.pairs import PERP, SPOT, ask, legs, paired, stakes, traded
@@ -106,6 +106,27 @@ def test_drift_blocks_a_model_only_when_nothing_of_it_is_left(factor: str, block
     desk = opened()
     body = e.DriftMeasured(strategy="trend", model="m", psi=D(0), rolling_sharpe=D(0), factor=D(factor))
     assert [event.model for event in of(desk.put(body, "model"), e.ModelBlocked)] == blocked
+
+
+@pytest.mark.parametrize("name", ["order_rate", "signal_repeats", "fills_per_minute"])
+def test_a_count_of_which_none_is_allowed_refuses_the_first(name: str) -> None:
+    assert only(opened(config(auto_arm=True, **{name: D(0)})).signal(), OrderRefused).reason == name
+
+
+def test_a_mark_lists_what_is_held_and_no_flat_symbol() -> None:
+    desk = with_ether(opened())
+    desk.hold()
+    assert [each.symbol for each in valuation.marked(desk.state).positions] == ["BTCUSDT"]
+
+
+def test_a_book_too_large_reduces_what_is_held_and_leaves_a_flat_symbol_alone() -> None:
+    desk = with_ether(opened())
+    ether = only(desk.signal(symbol="ETHUSDT", stop_distance=D(300)), OrderIntent)
+    traded(desk, ether, price="3000")
+    traded(desk, only(desk.signal("0", symbol="ETHUSDT"), OrderIntent), price="3000")
+    desk.hold()
+    desk.put(e.LimitChanged(version=2, limits={"max_gross_usd": D(100)}), "portfolio")
+    assert [changed.scope for changed in of(desk.later(), e.ModeChanged)] == ["symbol:BTCUSDT"]
 
 
 # --- what is counted -------------------------------------------------------------------------------------------------
@@ -227,6 +248,22 @@ def test_a_stop_of_one_strategy_passes_over_a_leg_that_has_none() -> None:
     assert {order.strategy for order in of(desk.tick("59400"), OrderIntent)} <= {"trend"}
 
 
+def test_what_others_are_closing_is_not_sold_a_second_time_as_an_entry() -> None:
+    """Two are long 0.1 each and one short 0.1: the book's 0.1 leaves once; who comes second waits until he is out of the way."""
+    names = ("trend", "mean", "late")
+    allow, shares = {name: Allow(symbols=("BTCUSDT",)) for name in names}, {name: D("0.3") for name in names}
+    desk = opened(config(auto_arm=True, allow=allow, allocation=shares))
+    for name, side in (("trend", "1"), ("mean", "1"), ("late", "-1")):
+        add(desk, side, name, "0.1")
+    desk.cancelled(only(desk.signal("0"), OrderIntent))
+    first = only(desk.signal("0", "mean"), OrderIntent)
+    assert (first.qty, first.reduce_only) == (D("0.1"), True)
+    assert of(desk.later(), OrderIntent) == []
+    desk.fill(first, price=D(60_000))
+    rest = only(desk.later(), OrderIntent)
+    assert (rest.strategy, rest.qty, rest.reduce_only) == ("trend", D("0.1"), False)
+
+
 def test_a_step_that_nobody_asked_for_refuses_nothing() -> None:
     """The book is halted and trend, who holds the other side, is busy: mean waits, and no second of it says a word."""
     desk = add(opened(), "1", "trend", "0.1")
@@ -277,6 +314,15 @@ def test_a_leg_that_comes_in_parts_is_alone_since_the_first_of_them() -> None:
     )  # fmt: skip
     assert of(desk.put(rest, "fill"), OrderIntent) == []
     assert only(desk.later(SECOND // 4), OrderIntent).symbol == SPOT
+
+
+def test_a_leg_alone_waits_for_no_order_in_another_symbol() -> None:
+    allow = {"arb": Allow(symbols=(PERP, SPOT, "ETHUSDT"))}
+    desk = with_ether(paired(allow=allow, allocation={"arb": D("0.5")}))
+    orders_ = legs(ask(desk))
+    traded(desk, orders_[SPOT])
+    only(desk.signal("1", "arb", "ETHUSDT", stop_distance=D(30)), OrderIntent)
+    assert only(traded(desk, orders_[PERP], 0), OrderIntent).symbol == SPOT
 
 
 def test_the_larger_of_two_minima_is_the_pairs() -> None:
