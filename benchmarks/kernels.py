@@ -50,9 +50,9 @@ def codec() -> tuple[float, float]:
 
 
 def decide(signals: int = 5_000, rounds: int = 5) -> tuple[float, float]:
-    """p50 and p99 in µs of risk's decision on a signal whose entry it approves: sizing, every limit, the approval (the exits
-    in between cost a quarter and are not counted). Processor time of this thread, the best of `rounds` like every figure here: what it costs when nothing disturbs
-    it. Learning and envelopes are not decisions."""
+    """p50 and p99 in µs of risk's decision on a signal whose entry it approves: sizing, every limit, the approval. The exits in
+    between cost a quarter and are not counted, nor are learning and envelopes. Processor time of this thread, the best of
+    `rounds` like every figure here: what it costs when nothing disturbs it."""
     wide = {
         name: Decimal(10**9) for name in ("order_rate", "signal_repeats", "fills_per_minute", "max_consecutive_losses")
     }
