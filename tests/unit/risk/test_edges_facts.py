@@ -94,6 +94,16 @@ def test_stakes_against_each_other_are_closed_when_the_exchange_confirms_flat() 
     assert only(made, e.PortfolioMarked).mode is Mode.HALTED, "the end of a liquidation is marked"
 
 
+@pytest.mark.parametrize("told", ["NaN", "Infinity"])
+def test_a_margin_ratio_that_is_no_number_counts_as_all_of_it_and_as_no_more(told: str) -> None:
+    desk = opened()
+    changed = only(
+        desk.put(e.AccountSnapshot(wallet=D(0), equity=D(0), available=D(0), margin_ratio=D(told)), "account"),
+        ModeChanged,
+    )
+    assert (changed.reason, changed.detail) == (Reason.MAX_MARGIN_RATIO, "measured 1, limit 0.5")
+
+
 @pytest.mark.parametrize(
     ("factor", "quantity"),
     [("0.5", "0.083"), ("1", "0.166"), ("3", "0.166"), ("0", None), ("-1", None), ("NaN", None), ("Infinity", None)],
