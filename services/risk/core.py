@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 from libs.common.decider import Core, Linked
 from libs.common.events import Event
 from libs.common.record import GapFound, Record
-from libs.common.streams import RISK, outputs_of
+from libs.common.streams import RISK, SIGNAL, outputs_of
 from services.risk import facts, reactions, valuation
 from services.risk.config import STAGE_SHARES, RiskConfig
 from services.risk.state import RiskState
 
-TIMELESS = frozenset(("command", *outputs_of(RISK)))
-"""Streams whose `at` says nothing of the book's time: an operator's clock, and echoes."""
+TIMELESS = frozenset(("command", *outputs_of(RISK), *outputs_of(SIGNAL)))
+"""Streams whose `at` says nothing of the book's time: an operator's clock, echoes, and all that comes from strategies, whom
+nobody has to trust: a day that they made up would forgive a loss."""
 
 
 class RiskCore(Core):

@@ -138,7 +138,7 @@ def test_on_a_tape_a_signal_lives_three_instants() -> None:
 def test_the_same_words_are_counted_anew_after_a_minute() -> None:
     desk = opened()
     for wait, heard in ((0, 1), (MINUTE - 1, 2), (1, 1), (1, 2)):
-        desk.now += wait
+        desk.later(wait)
         desk.signal(score=D(1))
         assert desk.state.repeats[KEY].heard == heard
 

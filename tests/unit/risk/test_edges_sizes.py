@@ -246,9 +246,9 @@ def test_exits_count_for_no_rate_and_bring_no_stop() -> None:
 def test_what_began_a_second_ago_does_not_count_any_more() -> None:
     desk = opened(config(auto_arm=True, order_rate=D(1)))
     only(desk.signal("1"), OrderIntent)
-    desk.now += SECOND - 1
+    desk.later(SECOND - 1)
     assert only(desk.signal("1", "mean"), OrderRefused).reason is Reason.ORDER_RATE
-    desk.now += 1
+    desk.later(1)
     only(desk.signal("0.9", "mean"), OrderIntent)
     assert len(desk.state.entries_at) == 1
 

@@ -209,3 +209,12 @@ def test_a_mark_tells_each_loss_against_its_own_base() -> None:
     assert marked.daily_loss == D("0.005051")
     assert marked.weekly_loss == D("0.015")
     assert marked.drawdown == D("0.034314")
+
+
+def test_a_strategy_cannot_move_the_books_clock() -> None:
+    """A signal from next week rolls no window: the loss of today still counts."""
+    desk = opened()
+    day, week, now = desk.state.day, desk.state.week, desk.state.now
+    desk.now += 8 * DAY
+    desk.signal("1")
+    assert (desk.state.day, desk.state.week, desk.state.now) == (day, week, now)
