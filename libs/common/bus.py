@@ -28,6 +28,8 @@ from libs.common.wire import Wire
 READ_COUNT = 256
 OVERTAKING = ("command",)
 """Streams that do not queue behind a backlog of the others: what people ask for, a halt above all, hangs on nothing that waits."""
+NOT_YET = ("LOADING", "OOM")
+"""Errors of a server that is there and cannot take anything yet: it reads its file, or has no room."""
 BLOCK_MS = 500
 REPLY_LIMIT_S = 2.5
 """A reply older than this means a dead connection (a blocked read answers within BLOCK_MS)."""
@@ -82,7 +84,7 @@ class Log:
                 snapshot = await self.writer.call("GET", self.snapshot_key)
                 break
             except (OSError, hiredis.ReplyError) as e:
-                if isinstance(e, hiredis.ReplyError) and "LOADING" not in str(e):
+                if isinstance(e, hiredis.ReplyError) and not str(e).startswith(NOT_YET):
                     raise
                 await asyncio.sleep(0.05)
         held = dict(zip(flat[::2], flat[1::2], strict=True))
