@@ -39,7 +39,8 @@ def running(tmp_path: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[
     """A run that goes on until the test ends it, and the pid of each of its processes once all five are up."""
     run_dir = tmp_path / "run"
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    whole = [*command(*arguments), "--run-dir", str(run_dir)]
+    # A runner that itself stands in the background ignores SIGINT, and its children would, too.
+    whole = ["env", "--default-signal=INT", *command(*arguments), "--run-dir", str(run_dir)]
     with subprocess.Popen(
         whole, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
