@@ -8,9 +8,11 @@ import msgspec
 
 from libs.common.values import Side
 from services.risk import kernel
-from services.risk.state import Market, RiskState
+from services.risk.state import Market, Repeat, RiskState
 
 PPM = Decimal("0.000001")
+NOTHING = (0, 0, 0, 0)
+"""Open buys and sells, and what they are worth."""
 
 
 class Exposure(msgspec.Struct):
@@ -26,6 +28,8 @@ class Exposure(msgspec.Struct):
     net_long_units: int = 0
     """Net exposure of the book if every open buy and no open sell fills."""
     net_short_units: int = 0
+    capital_units: int = 0
+    """The stage's share of equity."""
 
 
 class Draft(msgspec.Struct):
@@ -40,15 +44,21 @@ class Draft(msgspec.Struct):
     """The price it meets: best ask for a buy, best bid for a sell."""
     lot_units: int
     """Value of one lot at the worse of mark and order price."""
+    least_lots: int = 0
+    """The least that the venue takes at this value of a lot."""
     age_ms: int = 0
     ttl_ms: int = 1
     is_allowed: bool = False
     rests: bool = False
     """Whether it may stay in the venue's book."""
+    repeat: Repeat | None = None
+    """The strategy's last words on the symbol."""
     kelly: Decimal = Decimal(0)
     stop_distance: Decimal = Decimal(0)
     cancel_after_ms: int = 0
     exposure: Exposure = msgspec.field(default_factory=Exposure)
+    worst_units: int = 0
+    """Worst value of the symbol with this order at its present size: `judge` weighs it."""
 
 
 def reserve(draft: Draft, other: Draft) -> None:
@@ -62,16 +72,15 @@ def reserve(draft: Draft, other: Draft) -> None:
 
 def exposure(state: RiskState, symbol: str) -> Exposure:
     """Fold positions and open orders, once per draft."""
-    result = Exposure()
-    opened: dict[str, list[int]] = {name: [0, 0, 0, 0] for name in state.markets}
+    result = Exposure(capital_units=state.capital_units())
+    opened: dict[str, list[int]] = {}
     for order in state.orders.values():
-        if not order.reduce_only and order.symbol in opened:
-            side = 0 if order.sign > 0 else 1
-            worth = max(order.lot_units, state.markets[order.symbol].mark_units)
-            opened[order.symbol][side] += order.open_lots
-            opened[order.symbol][2 + side] += order.open_lots * worth
+        if not order.reduce_only and order.symbol in state.markets:
+            side, sums = 0 if order.sign > 0 else 1, opened.setdefault(order.symbol, [0, 0, 0, 0])
+            sums[side] += order.open_lots
+            sums[2 + side] += order.open_lots * max(order.lot_units, state.markets[order.symbol].mark_units)
     for name, market in state.markets.items():
-        lots, (buys, sells, buy_units, sell_units) = state.ledger.lots(name), opened[name]
+        lots, (buys, sells, buy_units, sell_units) = state.ledger.lots(name), opened.get(name, NOTHING)
         result.net_long_units += lots * market.mark_units + buy_units
         result.net_short_units += sell_units - lots * market.mark_units
         if name == symbol:

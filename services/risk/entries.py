@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from functools import partial
 
 import msgspec
 
@@ -22,10 +21,10 @@ from libs.common.events import (
     TimeInForce,
 )
 from libs.common.record import Record
-from libs.common.values import Side
+from libs.common.values import Side, from_units
 from services.risk import exits, halts, kernel, limits, pricing, sizing
 from services.risk.config import EntryStyle, RiskConfig
-from services.risk.draft import Draft
+from services.risk.draft import Draft, minimum_lots
 from services.risk.exits import Exit
 from services.risk.orders import link_id, rests
 from services.risk.state import MINUTE_NS, NS_PER_MS, Pending, Repeat, RiskState, Task, pair, strategy_scope
@@ -33,6 +32,7 @@ from services.risk.verdict import ONE, ZERO, Use, Verdict, guarded
 
 HUGE = Decimal(10) ** 12
 NAME_LENGTH = 64
+TAKER = EntryStyle()
 DISABLING = (Reason.SIGNAL_REPEATS, Reason.SIGNAL_FLOOD, Reason.FILLS_PER_MINUTE)
 """Limits whose breach disables the strategy until it is resumed."""
 ANY_HORIZON_MS = 1
@@ -59,11 +59,12 @@ def is_wellformed(event: Signal) -> bool:
     """Finite, sane numbers in their ranges; anything else is refused MALFORMED and counted."""
     numbers = (event.target, event.p, event.payoff, event.stop_distance, event.score)
     return (
-        all(n.is_finite() and abs(n) < HUGE for n in numbers)
-        and abs(event.target) <= 1
-        and 0 < event.p < 1
-        and event.payoff > 0
-        and event.stop_distance > 0
+        all(map(Decimal.is_finite, numbers))
+        and -ONE <= event.target <= ONE
+        and ZERO < event.p < ONE
+        and ZERO < event.payoff < HUGE
+        and ZERO < event.stop_distance < HUGE
+        and -HUGE < event.score < HUGE
         and event.horizon_ms > 0
         and 0 < len(event.strategy) <= NAME_LENGTH
     )
@@ -156,7 +157,7 @@ def pending_entries(state: RiskState, config: RiskConfig) -> Iterator[Event | Li
             strategy=pending.strategy, symbol=pending.symbol, target=pending.target, p=pending.p, payoff=pending.payoff,
             stop_distance=pending.stop_distance, horizon_ms=ANY_HORIZON_MS, model=pending.model,
         )  # fmt: skip
-        size = guarded(partial(sized, state, config, signal))
+        size = guarded(sized, state, config, signal)
         if isinstance(size, Use):
             made = failed(state, config, signal, size)
         else:
@@ -183,7 +184,7 @@ def _resize(state: RiskState, config: RiskConfig, event: Signal, record: Record,
     if is_disabled(state, event.strategy):
         yield refused(event.strategy, event.symbol, Reason.MODE, "disabled until resumed")
         return
-    size = guarded(partial(sized, state, config, event))
+    size = guarded(sized, state, config, event)
     if isinstance(size, Use):
         yield from failed(state, config, event, size)
     elif held and abs(size.lots - held) < config.min_resize * size.lots:
@@ -200,7 +201,7 @@ def sized(state: RiskState, config: RiskConfig, event: Signal) -> Size | Use:
     drift = state.drift.get(event.strategy, ONE)
     at_risk = sizing.risk_units(state.capital_units(), share, kelly, event.target, drift)
     lots = sizing.lots_at_risk(at_risk, state.ledger.lot_units(event.symbol, event.stop_distance))
-    return Size(sizing.floor_step(lots, state.markets[event.symbol].step), Decimal(kelly).scaleb(-8))
+    return Size(sizing.floor_step(lots, state.markets[event.symbol].step), from_units(kelly))
 
 
 def _leave(state: RiskState, config: RiskConfig, event: Signal, record: Record, lots: int) -> Iterator[Event]:
@@ -271,11 +272,11 @@ def retries(state: RiskState, config: RiskConfig, record: Record) -> Iterator[Ev
 def _enter(state: RiskState, config: RiskConfig, event: Signal, wanted: Wanted) -> Iterator[Event]:
     """Judge an order that adds risk."""
     side = Side.BUY if event.target > 0 else Side.SELL
-    yield from _judged(state, config, event, wanted, side)
+    return _judged(state, config, event, wanted, side)
 
 
 def _judged(state: RiskState, config: RiskConfig, event: Signal, wanted: Wanted, side: Side) -> Iterator[Event]:
-    draft = guarded(partial(drafted, state, config, event, wanted, side))
+    draft = guarded(drafted, state, config, event, wanted, side)
     if isinstance(draft, Use):
         yield from failed(state, config, event, draft)
         return
@@ -319,9 +320,10 @@ def failed(state: RiskState, config: RiskConfig, event: Signal, use: Use) -> Ite
 
 def drafted(state: RiskState, config: RiskConfig, event: Signal, wanted: Wanted, side: Side, leg: str = "") -> Draft:
     """An entry as it would be sent; `leg`: one symbol of a pair, which goes in at once or not at all."""
-    symbol, style = leg or event.symbol, EntryStyle() if leg else style_of(config, event.strategy)
+    symbol, style = leg or event.symbol, TAKER if leg else style_of(config, event.strategy)
     market, force = state.markets[symbol], style.time_in_force
     price = pricing.entry_price(market, side, force, config.slippage, state.limits.entry_collar)
+    lot_units = max(state.ledger.lot_units(symbol, price), market.mark_units)
     return Draft(
         strategy=event.strategy,
         symbol=symbol,
@@ -329,10 +331,12 @@ def drafted(state: RiskState, config: RiskConfig, event: Signal, wanted: Wanted,
         lots=wanted.lots,
         price=price,
         touch=pricing.touch(market, side),
-        lot_units=max(state.ledger.lot_units(symbol, price), market.mark_units),
+        lot_units=lot_units,
+        least_lots=minimum_lots(market, lot_units),
         age_ms=(state.now - wanted.at) // NS_PER_MS,
         ttl_ms=ttl_ms(state, config),
         is_allowed=is_allowed(state, config, event.strategy, symbol, event.model),
+        repeat=state.repeats.get(pair(event.strategy, symbol)),
         rests=force is not TimeInForce.IOC,
         kelly=wanted.kelly,
         # A pair has one stop for both of its legs.
@@ -362,7 +366,7 @@ def entry(state: RiskState, config: RiskConfig, seed: str, draft: Draft, verdict
 
 
 def style_of(config: RiskConfig, strategy: str) -> EntryStyle:
-    return config.entry.get(strategy) or EntryStyle()
+    return config.entry.get(strategy, TAKER)
 
 
 def refused(strategy: str, symbol: str, reason: Reason, detail: str = "") -> OrderRefused:

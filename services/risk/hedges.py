@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from functools import partial
 from math import lcm
 
 from libs.common.events import Event, OrderRefused, Purpose, Reason, Signal
@@ -19,7 +18,7 @@ from libs.common.values import Side, to_units
 from services.risk import entries, exits, kernel, limits
 from services.risk.cash import free_units, held_units
 from services.risk.config import RiskConfig
-from services.risk.draft import Draft, exposure, minimum_lots, reserve
+from services.risk.draft import Draft, exposure, reserve
 from services.risk.entries import Wanted, refused
 from services.risk.orders import entries_of
 from services.risk.state import NS_PER_MS, Hedge, Order, RiskState, Task, pair
@@ -109,12 +108,12 @@ def decided(state: RiskState, config: RiskConfig, event: Signal, record: Record)
 
 
 def _enter(state: RiskState, config: RiskConfig, event: Signal, record: Record) -> Iterator[Event]:
-    size = guarded(partial(entries.sized, state, config, event))
+    size = guarded(entries.sized, state, config, event)
     if isinstance(size, Use):
         yield from entries.failed(state, config, event, size)
         return
     wanted = Wanted(record.id, record.at, size.lots, size.kelly)
-    judged = guarded(partial(_judged, state, config, event, wanted))
+    judged = guarded(_judged, state, config, event, wanted)
     if isinstance(judged, Use):
         yield from entries.failed(state, config, event, judged)
         return
@@ -162,7 +161,7 @@ def _quantity_of(state: RiskState, draft: Draft, lots: int) -> Decimal:
 
 
 def _least(state: RiskState, draft: Draft) -> Decimal:
-    return _quantity_of(state, draft, minimum_lots(state.markets[draft.symbol], draft.lot_units))
+    return _quantity_of(state, draft, draft.least_lots)
 
 
 def _room(state: RiskState, hedge: Draft, own: Draft) -> Decimal:
@@ -172,7 +171,7 @@ def _room(state: RiskState, hedge: Draft, own: Draft) -> Decimal:
     cash = sum((held_units(state, d.symbol, d.lot_units) / lot for d, lot in sizes), Decimal(0))
     e = own.exposure
     used = e.gross_others_units + kernel.worst_value(e.lots, e.mark_units, e.buy_units, e.sell_units)
-    gross = Decimal(max(limits.gross_units(state) - used, 0)) / max(value, ONE)
+    gross = Decimal(max(limits.gross_units(state, e.capital_units) - used, 0)) / max(value, ONE)
     return min(gross, free_units(state) / max(cash, ONE))
 
 

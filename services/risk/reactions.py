@@ -28,7 +28,7 @@ from services.risk import (
 )
 from services.risk.config import STAGE_SHARES, RiskConfig
 from services.risk.state import BOOK, NS_PER_S, RiskState, pair, strategy_scope
-from services.risk.verdict import counted
+from services.risk.verdict import counted, named
 
 Outputs = Iterator[Event | Linked]
 React = Callable[[RiskState, RiskConfig, Any, Record], Outputs]
@@ -91,7 +91,7 @@ def on_ledger(state: RiskState, config: RiskConfig, body: Any, record: Record) -
     if isinstance(body, e.Fill) and body.purpose is Purpose.ENTRY:
         count, limit = limits.orders_filled(state, body.strategy), state.limits.fills_per_minute
         if count >= limit:
-            use = counted(Reason.FILLS_PER_MINUTE, count, limit)
+            use = named(Reason.FILLS_PER_MINUTE, counted(count, limit))
             yield from halts.halt(state, config, use, strategy_scope(body.strategy))
     if state.hedges:
         yield from hedges.watched(state, config, record)
@@ -200,7 +200,7 @@ def on_signal(state: RiskState, config: RiskConfig, body: e.Signal, record: Reco
     repeat = state.repeats.get(pair(body.strategy, body.symbol))
     flooded = repeat is not None and repeat.heard >= state.limits.signal_flood
     if repeat is not None and flooded and not entries.is_disabled(state, body.strategy):
-        use = counted(Reason.SIGNAL_FLOOD, repeat.heard, state.limits.signal_flood)
+        use = named(Reason.SIGNAL_FLOOD, counted(repeat.heard, state.limits.signal_flood))
         yield from halts.halt(state, config, use, strategy_scope(body.strategy))
 
 

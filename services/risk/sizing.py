@@ -8,13 +8,19 @@ qty      = floor(risk_usd / stop distance)
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 
 E8 = 10**8
+E32 = E8**4
 
 
 def scaled(value: Decimal) -> int:
     """A ratio as an integer of 1e-8, toward zero."""
     return int(value * E8)
+
+
+settled = lru_cache(maxsize=256)(scaled)
+"""`scaled` of what seldom changes: settings, allocations, drift factors."""
 
 
 def kelly_e8(p: Decimal, payoff: Decimal, fraction: Decimal) -> int:
@@ -23,14 +29,14 @@ def kelly_e8(p: Decimal, payoff: Decimal, fraction: Decimal) -> int:
     if b_e8 <= 0:
         return 0
     edge = p_e8 * b_e8 - (E8 - p_e8) * E8
-    return max(0, edge * scaled(fraction) // (b_e8 * E8))
+    return max(0, edge * settled(fraction) // (b_e8 * E8))
 
 
 def risk_units(capital_units: int, allocation: Decimal, kelly: int, target: Decimal, drift: Decimal) -> int:
     """Units that the trade may lose at its stop. `kelly` in 1e-8. Never negative."""
-    size = max(capital_units, 0) * max(scaled(allocation), 0) * kelly
-    size = size * abs(scaled(target)) * min(max(scaled(drift), 0), E8)
-    return size // E8**4
+    size = max(capital_units, 0) * max(settled(allocation), 0) * kelly
+    size = size * abs(scaled(target)) * min(max(settled(drift), 0), E8)
+    return size // E32
 
 
 def lots_at_risk(risk: int, stop_lot_units: int) -> int:

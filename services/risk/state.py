@@ -283,4 +283,5 @@ class RiskState(msgspec.Struct):
 
     def capital_units(self) -> int:
         """Stage share of equity, rounded down."""
-        return int(self.share * self.equity_units) if self.equity_units > 0 else 0
+        equity = self.equity_units
+        return int(self.share * equity) if equity > 0 else 0

@@ -1,24 +1,28 @@
-"""What a limit says: its use, whether that is a breach; and what a limit that raises says."""
+"""What a limit says: what it measured, what is allowed, whether that is a breach; and what a limit that raises says."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
 from functools import lru_cache
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 import msgspec
 
 from libs.common.events import LimitUse, Reason
-from libs.common.values import from_units, to_units
+from libs.common.values import UNIT, to_units
 
 ZERO, ONE = Decimal(0), Decimal(1)
 
+Given = TypeVarTuple("Given")
 Result = TypeVar("Result")
+
+Measured = tuple[Decimal, Decimal, bool]
+"""What one limit measured, what it allows, and whether that is a breach. Plain, as every order asks all of them."""
 
 
 class Use(msgspec.Struct, frozen=True, gc=False):
-    """One limit, judged."""
+    """One limit, judged and named."""
 
     use: LimitUse
     breached: bool
@@ -32,42 +36,39 @@ class Verdict(msgspec.Struct, frozen=True):
     """The first breached limit; None approves."""
 
 
-def guarded(check: Callable[[], Result]) -> Result | Use:
+def named(name: Reason, said: Measured) -> Use:
+    """What a limit says, under its name."""
+    measured, limit, is_breached = said
+    return Use(LimitUse(name, measured, limit), is_breached)
+
+
+def guarded(check: Callable[[*Given], Result], *given: *Given) -> Result | Use:
     """Run a check; one that raises counts as breached."""
     try:
-        return check()
+        return check(*given)
     # A limit that cannot be computed must refuse and halt, whatever went wrong; it never lets the order or the process go.
     except Exception as error:  # noqa: BLE001
         return Use(LimitUse(Reason.EXCEPTION, ONE, ZERO), True, f"{type(error).__name__}: {error}")
 
 
-def reached(name: Reason, measured: Decimal, limit: Decimal) -> Use:
+def reached(measured: Decimal, limit: Decimal) -> Measured:
     """A measure breaches when it reaches its limit."""
-    return Use(LimitUse(name, measured, limit), measured >= limit)
+    return measured, limit, measured >= limit
 
 
-def counted(name: Reason, count: int, limit: Decimal) -> Use:
+def counted(count: int, limit: Decimal) -> Measured:
     """A count breaches when it reaches its limit."""
-    if count == 0 and limit:
-        return calm(name, limit)
-    return Use(LimitUse(name, Decimal(count), limit), count >= limit)
+    return reached(Decimal(count), limit)
 
 
-def exceeded(name: Reason, units: int, limit: Decimal) -> Use:
+def exceeded(units: int, limit: Decimal) -> Measured:
     """A size in units breaches when it is more than its limit."""
-    return Use(LimitUse(name, from_units(units), limit), units > units_of(limit))
+    return units * UNIT, limit, units > units_of(limit)
 
 
-@lru_cache(maxsize=256)
-def flag(name: Reason, is_bad: bool) -> Use:
+def flag(is_bad: bool) -> Measured:
     """A limit without a measure: one is too many."""
-    return Use(LimitUse(name, ONE if is_bad else ZERO, ONE), is_bad)
-
-
-@lru_cache(maxsize=256)
-def calm(name: Reason, limit: Decimal) -> Use:
-    """A limit with nothing to measure."""
-    return Use(LimitUse(name, ZERO, limit), False)
+    return (ONE, ONE, True) if is_bad else (ZERO, ONE, False)
 
 
 @lru_cache(maxsize=256)

@@ -29,11 +29,9 @@ class Guard(msgspec.Struct):
     world: Callable[[], Letters]
 
 
-def _without_entry_limit(*names: str) -> Patch:
+def _without_entry_limit(name: e.Reason) -> Patch:
     def remove(patch: pytest.MonkeyPatch) -> None:
-        kept = tuple(limit for limit in limits.ENTRY if limit.__name__ not in names)
-        assert len(kept) == len(limits.ENTRY) - len(names)
-        patch.setattr(limits, "ENTRY", kept)
+        patch.delitem(limits.ENTRY, name)
 
     return remove
 
@@ -43,7 +41,7 @@ def _learns(kind: type[e.Event], function: Callable[..., None]) -> Patch:
 
 
 def _no_sided_rule(patch: pytest.MonkeyPatch) -> None:
-    _without_entry_limit("max_position_size")(patch)
+    _without_entry_limit(e.Reason.MAX_POSITION_SIZE)(patch)
     patch.setattr(limits, "CAPS", tuple(cap for cap in limits.CAPS if cap.__name__ != "_cap_position"))
 
 
@@ -94,9 +92,9 @@ def _book(*letters: str, **changes: Any) -> Callable[[], Letters]:
 
 
 GUARDS: tuple[Guard, ...] = (
-    Guard("mode limit on entries", "T1", _without_entry_limit("mode"), _book("long_a", "halt", "fill")),
-    Guard("gate by strategy", "T1", _without_entry_limit("mode"), _book("long_a", "halt_strategy")),
-    Guard("gate by symbol", "T1", _without_entry_limit("mode"), _book("long_a", "halt_symbol")),
+    Guard("mode limit on entries", "T1", _without_entry_limit(e.Reason.MODE), _book("long_a", "halt", "fill")),
+    Guard("gate by strategy", "T1", _without_entry_limit(e.Reason.MODE), _book("long_a", "halt_strategy")),
+    Guard("gate by symbol", "T1", _without_entry_limit(e.Reason.MODE), _book("long_a", "halt_symbol")),
     Guard(
         "sided rule, not net",
         "T2",

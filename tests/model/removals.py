@@ -20,7 +20,7 @@ from libs.common.events import Reason
 from services.risk import limits, modes, standing
 from services.risk.draft import Draft
 from services.risk.state import RiskState
-from services.risk.verdict import Use
+from services.risk.verdict import Measured
 from tests.model.guards import Patch
 from tests.model.mutation import ROOT, forget, rewrite
 from tests.model.results import Proved
@@ -42,18 +42,18 @@ def unenforced(name: str, *caps: str) -> Patch:
     """An entry limit that never breaches, and the caps that would keep an order within it."""
 
     def remove(patch: pytest.MonkeyPatch) -> None:
-        names = [limit.__name__ for limit in limits.ENTRY]
-        assert names.count(name) == 1, f"no limit {name}"
+        reason, limit = next((r, x) for r, x in limits.ENTRY.items() if x.__name__ == name)
         assert set(caps) <= {cap.__name__ for cap in limits.CAPS}, f"no caps {caps}"
-        patch.setattr(limits, "ENTRY", tuple(_calm(x) if x.__name__ == name else x for x in limits.ENTRY))
+        patch.setitem(limits.ENTRY, reason, _calm(limit))
         patch.setattr(limits, "CAPS", tuple(cap for cap in limits.CAPS if cap.__name__ not in caps))
 
     return remove
 
 
-def _calm(limit: limits.Entry) -> limits.Entry:
-    def calm(state: RiskState, draft: Draft) -> Use:
-        return msgspec.structs.replace(limit(state, draft), breached=False)
+def _calm(limit: limits.Limit) -> limits.Limit:
+    def calm(state: RiskState, draft: Draft) -> Measured:
+        measured, allowed, _ = limit(state, draft)
+        return measured, allowed, False
 
     return calm
 
@@ -77,9 +77,7 @@ def unwatched(name: str) -> Patch:
     """A limit on the book that halts nothing."""
 
     def remove(patch: pytest.MonkeyPatch) -> None:
-        kept = tuple(limit for limit in standing.STANDING if limit.__name__ != name)
-        assert len(kept) == len(standing.STANDING) - 1, f"no limit {name}"
-        patch.setattr(standing, "STANDING", kept)
+        patch.delitem(standing.STANDING, next(r for r, limit in standing.STANDING.items() if limit.__name__ == name))
 
     return remove
 
@@ -102,10 +100,10 @@ LIMITS: tuple[tuple[str, str, str], ...] = (
     ("spot_short", "", "hedges::test_no_coins_are_sold_that_are_not_owned"),
     ("entry_collar", "", "limits::test_entry_collar"),
     ("self_match", "", "limits::test_self_match_across_strategies"),
-    ("position_limit_usd", "_cap_symbol", "limits::test_no_room_is_refused_by_its_limit"),
+    ("position_limit_usd", "_cap_value", "limits::test_no_room_is_refused_by_its_limit"),
     ("max_order_usd", "_cap_order", "limits::test_caps_shrink_to_the_limit"),
     ("max_order_qty", "_cap_order", "limits::test_caps_shrink_to_the_limit"),
-    ("max_gross_usd", "_cap_gross", "limits::test_no_room_is_refused_by_its_limit"),
+    ("max_gross_usd", "_cap_value", "limits::test_no_room_is_refused_by_its_limit"),
     ("max_net_usd", "_cap_net", "limits::test_no_room_is_refused_by_its_limit"),
     ("max_leverage", "", "limits::test_no_room_is_refused_by_its_limit"),
     ("spot_cash", "_cap_cash", "hedges::test_coins_are_bought_with_what_no_margin_holds"),
@@ -142,7 +140,7 @@ WATCHED: tuple[tuple[str, str], ...] = (
 
 LINES: tuple[tuple[str, str, str, str, str, str], ...] = (
     ("a limit that raises refuses", "limit", "services.risk.verdict:guarded", "LimitUse(Reason.EXCEPTION, ONE, ZERO), True", "LimitUse(Reason.EXCEPTION, ONE, ZERO), False", "limits::test_standing_limit_that_raises_halts"),
-    ("poison is refused", "limit", "services.risk.entries:is_wellformed", "all(n.is_finite() and abs(n) < HUGE for n in numbers)", "True", "core::test_poison_is_refused_and_counted"),
+    ("poison is refused", "limit", "services.risk.entries:is_wellformed", "all(map(Decimal.is_finite, numbers))", "True", "core::test_poison_is_refused_and_counted"),
     ("stages of an allowed strategy", "limit", "services.risk.entries:is_allowed", 'and state.stage.partition("-")[0] in allow.stages', "", "limits::test_refusal_lists_every_limit_and_names_the_first_breached"),
     ("symbols of an allowed strategy", "limit", "services.risk.entries:is_allowed", "and symbol in allow.symbols", "", "hedges::test_default_deny_is_by_leg"),
     ("a blocked model", "limit", "services.risk.entries:is_allowed", "and model not in state.blocked_models", "", "limits::test_blocked_model_is_not_allowed"),

@@ -8,8 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from libs.common.events import Reason
-from services.risk import kernel, verdict
+from services.risk import kernel, sizing
 from tests.model.equivalent import EQUIVALENT
 from tests.model.mutation import apply, mutants_of, path_of
 
@@ -55,12 +54,12 @@ def test_a_mutant_changes_the_function_that_others_hold_already():
 
 def test_a_mutant_of_a_remembered_answer_is_asked_anew():
     """A cached function answers old questions from memory; in a mutant's process it has none."""
-    negated = next(m for m in mutants_of("services.risk.verdict") if m.function == "calm" and m.what == "False negated")
-    assert not verdict.calm(Reason.SPREAD, Decimal(20)).breached
+    fewer = next(m for m in mutants_of("services.risk.sizing") if m.function == "scaled")
+    assert sizing.settled(Decimal(2)) == 2 * 10**8
     child = os.fork()
     if child == 0:
-        apply(negated)
-        os._exit(7 if verdict.calm(Reason.SPREAD, Decimal(20)).breached else 1)
+        apply(fewer)
+        os._exit(7 if sizing.settled(Decimal(2)) == 0 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 

@@ -18,9 +18,9 @@ HALTING = {"signal_flood", "fills_per_minute"}
 
 def test_every_limit_has_its_removal():
     named = {name for name, *_ in (*removals.LIMITS, *removals.NOTED)} | SEARCHED | HALTING
-    own = {limit.__name__ for limit in limits.ENTRY if limit.__name__ in vars(limits)}
+    own = {limit.__name__ for limit in limits.ENTRY.values() if limit.__name__ in vars(limits)}
     assert own - named == set()
-    assert {name for name, _ in removals.WATCHED} == {limit.__name__ for limit in standing.STANDING}
+    assert {name for name, _ in removals.WATCHED} == {limit.__name__ for limit in standing.STANDING.values()}
 
 
 def test_guards_have_names_of_their_own():

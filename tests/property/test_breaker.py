@@ -125,7 +125,7 @@ def test_each_fault_put_back_is_found(fault: str) -> None:
 
 def profit_halts(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(kernel, "reaches", lambda loss, ratio, base: abs(loss) * 10**16 >= ratio * base > 0)
-    patch.setattr(standing, "STANDING", (lambda state: flag(Reason.MAX_DAILY_LOSS, standing.loss_reached(state)),))
+    patch.setattr(standing, "STANDING", {Reason.MAX_DAILY_LOSS: lambda state, _: flag(standing.loss_reached(state))})
 
 
 def good_tick_ends_the_halt(patch: pytest.MonkeyPatch) -> None:

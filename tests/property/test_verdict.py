@@ -13,7 +13,7 @@ from libs.common.portfolio import Position
 from libs.common.values import Grid, Side
 from services.risk import limits
 from services.risk.config import Limits
-from services.risk.draft import Draft, exposure, reserve
+from services.risk.draft import Draft, exposure, minimum_lots, reserve
 from services.risk.state import Market, Order, RiskState
 
 D = Decimal
@@ -59,6 +59,7 @@ def books(draw: Any) -> tuple[RiskState, Draft]:
     symbol = draw(st.sampled_from(SYMBOLS))
     lot_units = max(draw(st.integers(1, 400)) * UNITS, state.markets[symbol].mark_units)
     draft = Draft("mine", symbol, draw(st.sampled_from(Side)), draw(st.integers(0, 120)), D(1), D(1), lot_units)
+    draft.least_lots = minimum_lots(state.markets[symbol], lot_units)
     return state, draft
 
 
@@ -123,10 +124,9 @@ def test_every_size_limit_measures_what_its_words_say(book: tuple[RiskState, Dra
     state, draft = book
     draft.exposure = exposure(state, draft.symbol)
     expected = second_opinion(state, draft)
-    judged = {use.use.name: use for use in (limit(state, draft) for limit in limits.ENTRY)}
+    told = {use.name: use.measured for use in limits.judge(state, draft).uses}
     for reason in SIZES:
-        told = judged[reason]
-        assert (told.use.measured, told.breached) == expected[reason], reason
+        assert (told[reason], limits.ENTRY[reason](state, draft)[2]) == expected[reason], reason
 
 
 @settings(max_examples=300, deadline=None)

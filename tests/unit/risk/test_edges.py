@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from libs.common.events import (
@@ -22,8 +23,9 @@ from libs.common.events import (
 )
 from libs.common.values import Grid, Side
 from services.risk import exits, kernel, limits, modes, orders, sizing
-from services.risk.config import EntryStyle
+from services.risk.config import EntryStyle, Limits
 from services.risk.draft import Draft
+from services.risk.modes import SEVERITY
 from services.risk.state import Block, Market, Order, Repeat, RiskState, Task
 from tests.unit.risk.desk import SECOND, D, config, of, only, opened
 
@@ -95,24 +97,23 @@ def book(**markets: Any) -> RiskState:
 )
 def test_the_collar_is_measured_from_what_hurts(side: Side, touch: str, mark: str, index: str, measured: str):
     state = book(mark=D(mark), index=D(index))
-    use = limits.entry_collar(state, draft(side=side, touch=D(touch)))
-    assert use.use.measured == D(measured)
-    assert use.breached == (D(measured) > state.limits.entry_collar)
+    is_breached = D(measured) > state.limits.entry_collar
+    told = limits.entry_collar(state, draft(side=side, touch=D(touch)))
+    assert told == (D(measured), state.limits.entry_collar, is_breached)
 
 
 def test_the_collar_is_breached_beyond_its_limit_not_at_it():
     state = book(mark=D(100), index=D(100))
-    assert not limits.entry_collar(state, draft(touch=D(101))).breached
-    assert limits.entry_collar(state, draft(touch=D("101.0001"))).breached
+    assert [limits.entry_collar(state, draft(touch=D(touch)))[2] for touch in ("101", "101.0001")] == [False, True]
 
 
 @pytest.mark.parametrize("what", ["trading", "down", "mark_units", "touch", "lot_units"])
 def test_a_market_needs_all_it_is_made_of(what: str):
     state, wanted = book(), draft()
-    assert not limits.no_market(state, wanted).breached
+    assert limits.no_market(state, wanted) == (0, 1, False)
     holder = wanted if what in ("touch", "lot_units") else state.markets["BTCUSDT"]
     setattr(holder, what, {"trading": False, "down": True, "touch": D(0)}.get(what, 0))
-    assert limits.no_market(state, wanted).breached
+    assert limits.no_market(state, wanted) == (1, 1, True)
 
 
 def test_an_order_is_crossed_at_its_own_price():
@@ -126,27 +127,27 @@ def test_an_order_is_crossed_at_its_own_price():
 def test_crossings_and_orders_in_flight_are_counted():
     state = book()
     state.orders = {"a": order("a"), "b": order("b", strategy="mean"), "c": order("c", symbol="ETHUSDT")}
-    assert limits.self_match(state, draft()).use.measured == 2
-    assert limits.in_flight(state, draft()).use.measured == 1
+    assert limits.self_match(state, draft()) == (2, 1, True)
+    assert limits.in_flight(state, draft()) == (1, 1, True)
 
 
 def test_rates_without_any_memory_are_zero():
     state = book()
-    assert limits.signal_repeats(state, draft()).use.measured == limits.signal_flood(state, draft()).use.measured == 0
-    state.repeats["trend|BTCUSDT"] = Repeat("w", approved_at=[1, 2], heard=3)
-    assert limits.signal_repeats(state, draft()).use.measured == 2
-    assert limits.signal_flood(state, draft()).use.measured == 3
+    assert limits.signal_repeats(state, draft())[0] == limits.signal_flood(state, draft())[0] == 0
+    said = draft(repeat=Repeat("w", approved_at=[1, 2], heard=3))
+    assert limits.signal_repeats(state, said)[0] == 2
+    assert limits.signal_flood(state, said)[0] == 3
 
 
 def test_why_names_the_scopes_of_the_draft_only():
     state = book()
     for scope in ("book", "symbol:ETHUSDT", "strategy:trend"):
         state.blocks[f"{scope}/{Reason.OPERATOR}"] = Block(scope, Reason.OPERATOR, Mode.HALTED, 0, "h")
-    told = limits.mode(state, draft())
-    assert "book" in told.detail
-    assert "strategy:trend" in told.detail
-    assert "ETHUSDT" not in told.detail
-    assert told.use.limit == 1
+    told = limits.why(state, draft())
+    assert "book" in told
+    assert "strategy:trend" in told
+    assert "ETHUSDT" not in told
+    assert limits.mode(state, draft()) == (SEVERITY[Mode.HALTED], 1, True)
 
 
 def test_the_largest_order_is_the_smaller_of_the_venues_and_ours():
@@ -154,6 +155,9 @@ def test_the_largest_order_is_the_smaller_of_the_venues_and_ours():
     assert limits.largest_order(state, "BTCUSDT") == 50
     state.markets["BTCUSDT"].max_lots = 1
     assert limits.largest_order(state, "BTCUSDT") == 1
+    state.limits = msgspec.structs.replace(state.limits, max_order_qty=D(1))
+    assert limits.largest_order(state, "BTCUSDT") == 1, "a thousand lots by ours"
+    state.limits = Limits()
     state.markets["BTCUSDT"].max_lots = 0
     assert limits.largest_order(state, "BTCUSDT") == 0
 

@@ -11,7 +11,7 @@ from libs.common.events import Halted, OrderIntent, OrderRefused, Purpose, Reaso
 from libs.common.values import to_units
 from services.risk import cash, kernel, limits, orders
 from services.risk.config import Allow, EntryStyle
-from services.risk.verdict import Use
+from services.risk.verdict import Measured
 from tests.unit.risk.desk import SECOND, D, Desk, Side, config, halted, of, only, opened
 from tests.unit.risk.pairs import PERP, SPOT, ask, legs, paired, stakes, traded
 
@@ -183,11 +183,11 @@ def test_who_goes_on_leaving_keeps_the_stop_he_came_with() -> None:
 def test_an_exit_against_others_whose_limits_fail_halts_the_book_and_hands_nothing_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def broken(state: Any, draft: Any) -> Use:
+    def broken(state: Any, draft: Any) -> Measured:
         raise ZeroDivisionError("nothing to divide by")
 
     desk = between_two()
-    monkeypatch.setattr(limits, "ENTRY", (broken, *limits.ENTRY))
+    monkeypatch.setattr(limits, "ENTRY", limits.ENTRY | {Reason.ALLOW_LIST: broken})
     made = desk.signal("0")
     assert only(made, OrderRefused).reason is Reason.EXCEPTION
     assert only(made, Halted).reason is Reason.EXCEPTION

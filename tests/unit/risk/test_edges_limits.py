@@ -10,7 +10,7 @@ import pytest
 from libs.common import events as e
 from libs.common.events import Event, Halted, LimitUse, ModeChanged, OrderIntent, OrderRefused, Reason
 from services.risk import limitfile, limits, sizing
-from services.risk.draft import Draft
+from services.risk.draft import Draft, exposure
 from tests.unit.risk.desk import SECOND, D, Desk, Side, config, of, only, opened
 
 
@@ -79,25 +79,28 @@ def test_a_transient_cause_is_told_in_every_verdict_while_it_lasts(cause: Reason
     """It is breached by itself, not only through the mode that it made; of another symbol's market it says nothing."""
     desk = opened()
     desk.instrument("ETHUSDT", "0.01")
-    limit = getattr(limits, cause.value)
+    limit = limits.ENTRY[cause]
     draft = Draft("trend", "BTCUSDT", Side.BUY, 1, D(60_000), D(60_000), 1)
-    before = limit(desk.state, draft)
-    assert (before.use.measured, before.use.limit, before.breached) == (
-        0,
-        getattr(desk.state.limits, cause.value),
-        False,
-    )
+    assert limit(desk.state, draft) == (0, getattr(desk.state.limits, cause.value), False)
     bring, measured, allowed = CAUSES[cause]
     assert only(bring(desk), ModeChanged).reason is cause
     told = uses(desk.signal())[cause]
     assert (told.measured, told.limit) == (measured, allowed)
-    assert limit(desk.state, draft).breached
+    assert limit(desk.state, draft) == (measured, allowed, True)
     is_book_wide = cause not in (Reason.VELOCITY, Reason.SPREAD)
     draft.symbol = "ETHUSDT"
-    assert limit(desk.state, draft).breached is is_book_wide
+    assert limit(desk.state, draft)[2] is is_book_wide
 
 
 # --- size ------------------------------------------------------------------------------------------------------------
+
+
+def leverage(desk: Desk, draft: Draft) -> tuple[Decimal, bool]:
+    """What the verdict measures, and whether that binds."""
+    draft.exposure = exposure(desk.state, draft.symbol)
+    verdict = limits.judge(desk.state, draft)
+    told = next(use for use in verdict.uses if use.name is Reason.MAX_LEVERAGE)
+    return told.measured, limits.max_leverage(desk.state, draft)[2]
 
 
 def test_an_order_at_the_leverage_itself_passes() -> None:
@@ -105,10 +108,9 @@ def test_an_order_at_the_leverage_itself_passes() -> None:
     desk = arming(max_leverage=D(1))
     draft = Draft("trend", "BTCUSDT", Side.BUY, 10, D(60_000), D(60_000), 60 * 10**8)
     desk.state.ledger.wallet_units = 600 * 10**8
-    at = limits.max_leverage(desk.state, draft)
-    assert (at.use.measured, at.breached) == (1, False)
+    assert leverage(desk, draft) == (1, False)
     desk.state.ledger.wallet_units -= 1
-    assert limits.max_leverage(desk.state, draft).breached
+    assert leverage(desk, draft) == (1, True)
 
 
 @pytest.mark.parametrize(("target", "other"), [("1", "-1"), ("-1", "1")])

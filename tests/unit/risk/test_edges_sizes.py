@@ -28,7 +28,9 @@ def order(symbol: str, sign: int, lots: int, **changes: Any) -> Order:
 
 
 class Held:
-    """Positions only."""
+    """Positions only; a wallet that is empty."""
+
+    wallet_units = 0
 
     def __init__(self, **lots: int) -> None:
         self._lots = lots
@@ -87,11 +89,11 @@ def test_net_exposure_counts_the_order_on_its_own_side_only() -> None:
     state = book(A=0)
     asked = Draft("trend", "A", Side.BUY, 3, D(1), D(1), 10**8)
     asked.exposure = Exposure(net_long_units=5 * 10**8, net_short_units=2 * 10**8)
-    assert limits.max_net_usd(state, asked).use.measured == 8
+    assert limits.max_net_usd(state, asked)[0] == 8
     asked.side = Side.SELL
-    assert limits.max_net_usd(state, asked).use.measured == 5
+    assert limits.max_net_usd(state, asked)[0] == 5
     asked.exposure = Exposure(net_long_units=-9 * 10**8, net_short_units=9 * 10**8)
-    assert limits.max_net_usd(state, asked).use.measured == 12
+    assert limits.max_net_usd(state, asked)[0] == 12
 
 
 @pytest.mark.parametrize(
@@ -100,14 +102,18 @@ def test_net_exposure_counts_the_order_on_its_own_side_only() -> None:
 def test_room_under_the_net_limit(side: Side, used: tuple[int, int], room: int) -> None:
     desk = opened(config(auto_arm=True, max_net_usd=D(50)))
     asked = Draft("trend", "BTCUSDT", side, 100, D(1), D(1), 10**8)
-    asked.exposure = Exposure(net_long_units=used[0] * 10**8, net_short_units=used[1] * 10**8)
+    asked.exposure = Exposure(
+        net_long_units=used[0] * 10**8, net_short_units=used[1] * 10**8, capital_units=desk.state.capital_units()
+    )
     assert limits.most(desk.state, asked) == room
 
 
 def test_room_under_the_symbols_limit_is_what_the_side_has_left() -> None:
     desk = opened(config(auto_arm=True, position_limit_usd=D(50)))
     asked = Draft("trend", "BTCUSDT", Side.BUY, 100, D(1), D(1), 10**8)
-    asked.exposure = Exposure(lots=10, mark_units=10**8, buy_units=5 * 10**8, sell_units=30 * 10**8)
+    asked.exposure = Exposure(
+        lots=10, mark_units=10**8, buy_units=5 * 10**8, sell_units=30 * 10**8, capital_units=desk.state.capital_units()
+    )
     assert limits.most(desk.state, asked) == 35
     asked.side = Side.SELL
     assert limits.most(desk.state, asked) == 20

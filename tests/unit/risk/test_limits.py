@@ -10,8 +10,8 @@ from libs.common import events as e
 from libs.common.events import OrderIntent, OrderRefused, Reason
 from services.risk import limits, standing
 from services.risk.config import Allow, EntryStyle
-from services.risk.draft import Draft, minimum_lots
-from services.risk.verdict import Use
+from services.risk.draft import Draft, exposure, minimum_lots
+from services.risk.verdict import Measured
 from tests.unit.risk.desk import MINUTE, SECOND, D, Desk, Side, config, of, only, opened
 
 
@@ -251,9 +251,10 @@ def test_leverage_without_capital_is_none() -> None:
     draft = Draft(
         strategy="trend", symbol="BTCUSDT", side=Side.BUY, lots=5, price=D(60000), touch=D(60000), lot_units=6 * 10**9
     )  # fmt: skip
-    use = limits.max_leverage(desk.state, draft)
-    assert use.breached
-    assert limits.entry_collar(desk.state, draft).breached is False
+    draft.exposure = exposure(desk.state, "BTCUSDT")
+    assert limits.judge(desk.state, draft).lots == 5
+    assert limits.max_leverage(desk.state, draft) == (0, desk.state.limits.max_leverage, True)
+    assert limits.entry_collar(desk.state, draft)[2] is False
 
 
 def test_collar_without_a_mark_divides_nothing() -> None:
@@ -261,7 +262,7 @@ def test_collar_without_a_mark_divides_nothing() -> None:
     desk.state.markets["BTCUSDT"].mark = D(0)
     draft = Draft(strategy="trend", symbol="BTCUSDT", side=Side.SELL, lots=1, price=D(0), touch=D(0), lot_units=0)
     desk.state.markets["BTCUSDT"].index = D(0)
-    assert limits.entry_collar(desk.state, draft).use.measured == 0
+    assert limits.entry_collar(desk.state, draft)[0] == 0
 
 
 def test_minimum_by_value_and_step() -> None:
@@ -275,16 +276,18 @@ def test_minimum_by_value_and_step() -> None:
 
 
 def test_limit_that_raises_refuses_and_halts(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(state: Any, draft: Any) -> Use:
+    def broken(state: Any, draft: Any) -> Measured:
         raise ZeroDivisionError("nothing to divide by")
 
     healthy = [use.name for use in only(opened().signal(), OrderIntent).limits]
-    monkeypatch.setattr(limits, "ENTRY", (*limits.ENTRY[:5], broken, *limits.ENTRY[5:]))
+    monkeypatch.setattr(limits, "ENTRY", limits.ENTRY | {Reason.NO_MARKET: broken})
     desk = opened()
     made = desk.signal()
     refused = only(made, OrderRefused)
     assert (refused.reason, refused.detail) == (Reason.EXCEPTION, "ZeroDivisionError: nothing to divide by")
-    assert [use.name for use in refused.limits] == [*healthy[:5], Reason.EXCEPTION, *healthy[5:]]
+    assert [use.name for use in refused.limits] == [
+        Reason.EXCEPTION if name is Reason.NO_MARKET else name for name in healthy
+    ]
     halted = only(made, e.Halted)
     assert (halted.reason, halted.scope) == (Reason.EXCEPTION, "book")
     assert "nothing to divide by" in halted.detail
@@ -301,11 +304,11 @@ def test_sizing_and_pricing_that_raise_refuse_and_halt() -> None:
 
 
 def test_standing_limit_that_raises_halts(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(state: Any) -> Use:
+    def broken(state: Any, draft: Any) -> Measured:
         raise KeyError("gone")
 
     desk = opened()
-    monkeypatch.setattr(standing, "STANDING", (broken,))
+    monkeypatch.setattr(standing, "STANDING", {Reason.MAX_DRAWDOWN: broken})
     assert only(desk.adjust(Side.BUY, "0.001", "60000"), e.Halted).reason is Reason.EXCEPTION
 
 
