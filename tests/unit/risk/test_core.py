@@ -131,7 +131,7 @@ NAN, INF = D("NaN"), D("Infinity")
     [
         {"target": "NaN"}, {"target": "1.5"}, {"target": "1e30"}, {"target": "sNaN"}, {"p": D(0)}, {"p": D(1)}, {"p": NAN},
         {"payoff": D(0)}, {"payoff": INF}, {"stop_distance": D(0)}, {"stop_distance": D(-5)}, {"stop_distance": D("1e12")},
-        {"horizon_ms": 0}, {"score": NAN}, {"strategy": ""}, {"strategy": "x" * 65},
+        {"horizon_ms": 0}, {"score": NAN}, {"score": D("1e12")}, {"score": D("-1e12")}, {"strategy": ""}, {"strategy": "x" * 65},
     ],
 )  # fmt: skip
 def test_poison_is_refused_and_counted(changes: dict[str, Any]) -> None:

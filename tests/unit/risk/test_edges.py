@@ -139,6 +139,33 @@ def test_rates_without_any_memory_are_zero():
     assert limits.signal_flood(state, said)[0] == 3
 
 
+def test_coins_may_cost_all_the_cash_that_is_free_and_no_unit_more():
+    state = book()
+    state.ledger.wallet_units = 100  # a hundredth is kept back
+    asked = draft(lots=99)
+    asked.symbol = "BTCUSDT-SPOT"
+    assert not limits.spot_cash(state, asked)[2]
+    asked.lots = 100
+    assert limits.spot_cash(state, asked)[2]
+
+
+@pytest.mark.parametrize(("side", "worst"), [(Side.BUY, 8), (Side.SELL, 5)])
+def test_the_worst_of_a_symbol_has_the_order_on_its_own_side(side: Side, worst: int):
+    asked = draft(side=side, lots=3)
+    asked.exposure.buy_units, asked.exposure.sell_units = 5, 2
+    limits.judge(book(), asked)
+    assert asked.worst_units == worst
+
+
+def test_only_the_mode_says_why():
+    state = book()
+    assert (found := limits.judge(state, draft()).binding) is not None
+    assert (found.use.name, found.breached, found.detail) == (Reason.ALLOW_LIST, True, "")
+    state.blocks[f"book/{Reason.OPERATOR}"] = Block("book", Reason.OPERATOR, Mode.HALTED, 0, "h")
+    assert (found := limits.judge(state, draft(is_allowed=True)).binding) is not None
+    assert (found.use.name, found.breached, found.detail) == (Reason.MODE, True, "book HALTED OPERATOR")
+
+
 def test_why_names_the_scopes_of_the_draft_only():
     state = book()
     for scope in ("book", "symbol:ETHUSDT", "strategy:trend"):
