@@ -32,6 +32,9 @@ STEPS: dict[str, Callable[[Results, bool], None]] = {
     "mutants": methods.mutants,
 }
 
+CODE = ("--", ".", ":!docs/assurance.*")
+"""Of what is under git, all but the page and its results."""
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.model", description=(__doc__ or "").partition("\n")[0])
@@ -65,8 +68,14 @@ def _machine() -> str:
 
 
 def _commit() -> str:
-    told = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)
-    return told.stdout.strip() or "unknown"
+    """The commit, and a plus where more than the page itself differs from it."""
+    return (_git("rev-parse", "--short", "HEAD") or "unknown") + (
+        "+" if _git("diff", "HEAD", "--name-only", *CODE) else ""
+    )
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip()
 
 
 if __name__ == "__main__":
