@@ -102,14 +102,20 @@ def kernels(scale: Scale) -> Iterator[Row]:
     encode_us, decode_us = k.codec()
     yield Row("codec, a Tick of ten levels with its envelope", f"{encode_us:.1f} µs out, {decode_us:.1f} µs in")
     yield Row("stepper, one input with one output", f"{k.step():.1f} µs")
-    p50_us, p99_us, of_all_us = k.decide()
-    fixed_us = k.yardstick(p50_us)
+    found = k.decide()
+    (p50_us, p99_us), (fixed_p50_us, fixed_p99_us) = found.entries, found.fixed
     yield Row(
         "risk's decision on an entry that it approves",
-        f"p50 {p50_us:.0f} µs, p99 {p99_us:.0f} µs (every second signal an exit: p99 {of_all_us:.0f} µs)",
-        f"p99 {fixed_us:.0f} µs (fixed work as long)",
-        f"{p99_us / fixed_us:.2f} x",
+        f"p50 {p50_us:.0f} µs, p99 {p99_us:.0f} µs",
+        f"p50 {fixed_p50_us:.0f} µs, p99 {fixed_p99_us:.0f} µs (fixed work in between)",
+        f"{p99_us / fixed_p99_us:.2f} x",
         "p99 ≤ 100 µs",
+    )
+    p50_us, p99_us = found.signals
+    yield Row(
+        "risk's decision on a signal, every second an exit",
+        f"p50 {p50_us:.0f} µs, p99 {p99_us:.0f} µs",
+        goal="p99 ≤ 100 µs",
     )
     fast_us, slow_us, worst = k.inference()
     yield Row(

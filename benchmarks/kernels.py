@@ -6,6 +6,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from typing import NamedTuple
 
 from libs.common.codec import FIELDS, decode, entry_text, values
 from libs.common.decider import Linked
@@ -50,10 +51,19 @@ def codec() -> tuple[float, float]:
     return _each_us(lambda: values(record)), _each_us(lambda: decode("tick", entry, fields))
 
 
-def decide(signals: int = 10_000, rounds: int = 10) -> tuple[float, float, float]:
-    """µs of risk's decision, learning and envelopes apart: p50 and p99 on a signal whose entry it approves (sizing, every limit,
-    the approval), and p99 on all signals, every second of which is an exit and costs a quarter. Processor time of this
-    thread, the best of `rounds` like every figure here: what it costs when nothing disturbs it."""
+class Decided(NamedTuple):
+    """(p50, p99) in µs over every sample of one run; none is left out but those that warm up."""
+
+    entries: tuple[float, float]
+    signals: tuple[float, float]
+    """Every second signal an entry, every second an exit."""
+    fixed: tuple[float, float]
+    """Work of a fixed length, as long as an entry in the median, done in between: what this machine makes of such work."""
+
+
+def decide(signals: int = 10_000, warm: int = 1_000) -> Decided:
+    """Processor time of risk's decision on a signal, learning and envelopes apart: an entry that it approves (sizing, every
+    limit, the approval), then the exit from it."""
     wide = {
         name: Decimal(10**9) for name in ("order_rate", "signal_repeats", "fills_per_minute", "max_consecutive_losses")
     }
@@ -68,6 +78,7 @@ def decide(signals: int = 10_000, rounds: int = 10) -> tuple[float, float, float
         equity="1000000",
     )
     samples: list[int] = []
+    fixed: list[int] = []
     decided = desk.core.decide
 
     def timed(record: Record) -> Iterator[Event | Linked]:
@@ -84,7 +95,8 @@ def decide(signals: int = 10_000, rounds: int = 10) -> tuple[float, float, float
 
     desk.core.decide = timed  # type: ignore[method-assign]
     gc.freeze()  # as the runtime does
-    for i in range(signals):
+    steps = 0
+    for i in range(warm + signals):
         desk.out.clear()  # a service keeps no record either
         desk.later(SECOND // 5)
         desk.tick("60000")
@@ -93,36 +105,21 @@ def decide(signals: int = 10_000, rounds: int = 10) -> tuple[float, float, float
         if not orders:
             raise SystemExit(f"expected risk to approve every signal of the bench, was {made}")
         desk.fill(orders[0], price=Decimal(60_000))
-    each = signals // (rounds + 1) // 2 * 2  # a part begins with an entry; the first one warms up
-    parts = [samples[i * each : (i + 1) * each] for i in range(1, rounds + 1)]
-    entries = [percentiles_us(part[::2]) for part in parts]
-    return (
-        min(p50 for p50, _ in entries),
-        min(p99 for _, p99 in entries),
-        min(percentiles_us(part)[1] for part in parts),
-    )
-
-
-def yardstick(us: float, times: int = 4_500, rounds: int = 10) -> float:
-    """p99 in µs of a fixed piece of Python that takes `us` in the median, measured as `decide` is: what this machine adds to
-    any work of that length."""
-
-    def work(steps: int) -> int:
-        total = 0
-        for i in range(steps):
-            total += i * i
-        return total
-
-    steps = max(1, round(1_000 * us / _each_us(lambda: work(1_000), 500)))
-    told = []
-    for _ in range(rounds):
-        samples = []
-        for _ in range(times // rounds):
+        if i == warm:
+            steps = round(1_000 * percentiles_us(samples[::2])[0] / _each_us(lambda: _work(1_000), 500))
+        if i >= warm and i % 2:
             began = time.thread_time_ns()
-            work(steps)
-            samples.append(time.thread_time_ns() - began)
-        told.append(percentiles_us(samples)[1])
-    return min(told)
+            _work(steps)
+            fixed.append(time.thread_time_ns() - began)
+    counted = samples[warm:]
+    return Decided(percentiles_us(counted[::2]), percentiles_us(counted), percentiles_us(fixed))
+
+
+def _work(steps: int) -> int:
+    total = 0
+    for i in range(steps):
+        total += i * i
+    return total
 
 
 def step() -> float:
