@@ -108,8 +108,7 @@ def kernels(scale: Scale) -> Iterator[Row]:
         "risk's decision on an entry that it approves",
         f"p50 {p50_us:.0f} µs, p99 {p99_us:.0f} µs",
         f"p50 {fixed_p50_us:.0f} µs, p99 {fixed_p99_us:.0f} µs (fixed work in between)",
-        f"{p99_us / fixed_p99_us:.2f} x",
-        "p99 ≤ 100 µs",
+        goal="p99 ≤ 100 µs",
     )
     p50_us, p99_us = found.signals
     yield Row(
