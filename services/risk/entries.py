@@ -33,6 +33,7 @@ from services.risk.verdict import ONE, ZERO, Use, Verdict, guarded
 HUGE = Decimal(10) ** 12
 NAME_LENGTH = 64
 TAKER = EntryStyle()
+"""How entries go to the book where nothing else is set."""
 DISABLING = (Reason.SIGNAL_REPEATS, Reason.SIGNAL_FLOOD, Reason.FILLS_PER_MINUTE)
 """Limits whose breach disables the strategy until it is resumed."""
 ANY_HORIZON_MS = 1

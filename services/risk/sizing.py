@@ -19,8 +19,8 @@ def scaled(value: Decimal) -> int:
     return int(value * E8)
 
 
-settled = lru_cache(maxsize=256)(scaled)
-"""`scaled` of what seldom changes: settings, allocations, drift factors."""
+scaled_once = lru_cache(maxsize=256)(scaled)
+"""`scaled`, remembered: for settings, allocations and drift factors, which seldom change."""
 
 
 def kelly_e8(p: Decimal, payoff: Decimal, fraction: Decimal) -> int:
@@ -29,13 +29,13 @@ def kelly_e8(p: Decimal, payoff: Decimal, fraction: Decimal) -> int:
     if b_e8 <= 0:
         return 0
     edge = p_e8 * b_e8 - (E8 - p_e8) * E8
-    return max(0, edge * settled(fraction) // (b_e8 * E8))
+    return max(0, edge * scaled_once(fraction) // (b_e8 * E8))
 
 
 def risk_units(capital_units: int, allocation: Decimal, kelly: int, target: Decimal, drift: Decimal) -> int:
     """Units that the trade may lose at its stop. `kelly` in 1e-8. Never negative."""
-    size = max(capital_units, 0) * max(settled(allocation), 0) * kelly
-    size = size * abs(scaled(target)) * min(max(settled(drift), 0), E8)
+    size = max(capital_units, 0) * max(scaled_once(allocation), 0) * kelly
+    size = size * abs(scaled(target)) * min(max(scaled_once(drift), 0), E8)
     return size // E32
 
 

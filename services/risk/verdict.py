@@ -10,7 +10,7 @@ from typing import TypeVar, TypeVarTuple
 import msgspec
 
 from libs.common.events import LimitUse, Reason
-from libs.common.values import UNIT, to_units
+from libs.common.values import from_units, to_units
 
 ZERO, ONE = Decimal(0), Decimal(1)
 
@@ -63,7 +63,7 @@ def counted(count: int, limit: Decimal) -> Measured:
 
 def exceeded(units: int, limit: Decimal) -> Measured:
     """A size in units breaches when it is more than its limit."""
-    return units * UNIT, limit, units > units_of(limit)
+    return from_units(units), limit, units > units_of(limit)
 
 
 def flag(is_bad: bool) -> Measured:

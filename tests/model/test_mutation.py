@@ -54,12 +54,12 @@ def test_a_mutant_changes_the_function_that_others_hold_already():
 
 def test_a_mutant_of_a_remembered_answer_is_asked_anew():
     """A cached function answers old questions from memory; in a mutant's process it has none."""
-    fewer = next(m for m in mutants_of("services.risk.sizing") if m.function == "scaled")
-    assert sizing.settled(Decimal(2)) == 2 * 10**8
+    divided = next(m for m in mutants_of("services.risk.sizing") if m.function == "scaled")
+    assert sizing.scaled_once(Decimal(2)) == 2 * 10**8
     child = os.fork()
     if child == 0:
-        apply(fewer)
-        os._exit(7 if sizing.settled(Decimal(2)) == 0 else 1)
+        apply(divided)
+        os._exit(7 if sizing.scaled_once(Decimal(2)) == 0 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
