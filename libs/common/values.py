@@ -15,21 +15,26 @@ UNIT = Decimal("0.00000001")
 """The smallest amount of the settlement coin that a ledger books: 1e-8 USDT."""
 
 UNITS_PER_COIN = 100_000_000
+_UNITS_PER_COIN = Decimal(UNITS_PER_COIN)
 
 
 class Side(StrEnum):
     """Bybit's spelling; the sign of a quantity follows it."""
 
+    is_buy: bool
+    sign: int
+
     BUY = "Buy"
     SELL = "Sell"
 
-    @property
-    def sign(self) -> int:
-        return 1 if self is Side.BUY else -1
+    def __init__(self, word: str) -> None:
+        # Once, not at each question: a member looked up by its class costs more than an attribute.
+        self.is_buy = word == "Buy"
+        self.sign = 1 if self.is_buy else -1
 
     @property
     def opposite(self) -> Side:
-        return Side.SELL if self is Side.BUY else Side.BUY
+        return Side.SELL if self.is_buy else Side.BUY
 
 
 SPOT_SUFFIX = "-SPOT"
@@ -60,7 +65,7 @@ def base_coin(symbol: str) -> str:
 
 def to_units(amount: Decimal) -> int:
     """Coin amount to integer 1e-8 units, half-even."""
-    return int((amount / UNIT).to_integral_value(ROUND_HALF_EVEN))
+    return int((amount * _UNITS_PER_COIN).to_integral_value(ROUND_HALF_EVEN))
 
 
 def from_units(units: int) -> Decimal:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from libs.bybit import rest
 from libs.common import seal
 from libs.common.events import AmendIntent, OrderIntent, OrderSubmitted, Purpose
-from libs.common.values import SPOT, Grid, Side, category_of
+from libs.common.values import SPOT, Grid, category_of
 from services.execution.config import ExecutionConfig
 from services.execution.orders import Order
 
@@ -77,7 +77,7 @@ def scopes(intent: OrderIntent | Order) -> tuple[str, ...]:
 
 def reduces(intent: OrderIntent) -> bool:
     """Whether an exit cannot add to a position: the venue sees to that on perpetuals, on spot only a sale is one."""
-    return intent.reduce_only and (category_of(intent.symbol) != SPOT or intent.side is Side.SELL)
+    return intent.reduce_only and (category_of(intent.symbol) != SPOT or not intent.side.is_buy)
 
 
 def submission(approval: VerifiedIntent, grid: Grid | None) -> OrderSubmitted:

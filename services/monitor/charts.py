@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from libs.common.values import Side
 from services.monitor.figures import Curve, Dot, Span
 
 WIDTH, HEIGHT = 1000.0, 240.0
@@ -97,7 +96,7 @@ def draw(
         y_labels=[Label(100 * frame.y(tick) / HEIGHT, value_text(tick, ticks, unit)) for tick in ticks],
         x_labels=_time_labels(start, end),
         bands=[_band(span, frame) for span in spans],
-        dots=[(frame.x(dot.at), frame.y(dot.price), "buy" if dot.side is Side.BUY else "sell") for dot in dots],
+        dots=[(frame.x(dot.at), frame.y(dot.price), "buy" if dot.side.is_buy else "sell") for dot in dots],
         marks=[frame.x(at) for at in marks],
         rule=None if shown is None else frame.y(shown),
         rule_text=rule_text if shown is not None else "",

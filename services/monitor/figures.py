@@ -242,7 +242,7 @@ def _fills(reader: ArchiveReader, figures: Figures) -> None:
         trades.maker += body.is_maker
         trades.turnover += body.qty * body.price
         trades.fees += body.fee
-        if body.side is Side.BUY:
+        if body.side.is_buy:
             trades.bought += body.qty
         else:
             trades.sold += body.qty

@@ -6,8 +6,6 @@ from decimal import Decimal
 
 import msgspec
 
-from libs.common.events import TimeInForce
-
 NARROWEST_EXIT = Decimal("0.001")
 HIGHEST = Decimal(10) ** 12
 """More than any limit means; its units still fit where numbers are fast."""
@@ -86,8 +84,9 @@ class EntryStyle(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"style: expected ioc or post_only, was {self.style!r}")
 
     @property
-    def time_in_force(self) -> TimeInForce:
-        return TimeInForce.POST_ONLY if self.style == "post_only" else TimeInForce.IOC
+    def rests(self) -> bool:
+        """Whether what does not trade at once stays in the venue's book."""
+        return self.style == "post_only"
 
 
 STAGE_SHARES: dict[str, Decimal] = {

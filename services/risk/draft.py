@@ -64,7 +64,7 @@ class Draft(msgspec.Struct):
 def reserve(draft: Draft, other: Draft) -> None:
     """Count another draft of the same pair, approved with this one, as open."""
     draft.exposure.gross_others_units += other.lots * other.lot_units
-    if other.side is Side.BUY:
+    if other.side.is_buy:
         draft.exposure.net_long_units += other.lots * other.lot_units
     else:
         draft.exposure.net_short_units += other.lots * other.lot_units

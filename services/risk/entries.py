@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 import msgspec
@@ -180,20 +180,18 @@ def _cancel_resting(state: RiskState, strategy: str, symbol: str) -> Iterator[Ev
             yield CancelIntent(order_link_id=order.order_link_id, symbol=symbol, reason="superseded")
 
 
-def _resize(state: RiskState, config: RiskConfig, event: Signal, record: Record, held: int) -> Iterator[Event]:
+def _resize(state: RiskState, config: RiskConfig, event: Signal, record: Record, held: int) -> Iterable[Event]:
     """Toward the sized position, on the side that is held or from flat; a small change is left alone."""
     if is_disabled(state, event.strategy):
-        yield refused(event.strategy, event.symbol, Reason.MODE, "disabled until resumed")
-        return
+        return (refused(event.strategy, event.symbol, Reason.MODE, "disabled until resumed"),)
     size = guarded(sized, state, config, event)
     if isinstance(size, Use):
-        yield from failed(state, config, event, size)
-    elif held and abs(size.lots - held) < config.min_resize * size.lots:
-        yield refused(event.strategy, event.symbol, Reason.NO_CHANGE)
-    elif 0 < size.lots < held:
-        yield from _leave(state, config, event, record, held - size.lots)
-    else:
-        yield from _enter(state, config, event, Wanted(record.id, record.at, max(size.lots - held, 0), size.kelly))
+        return failed(state, config, event, size)
+    if held and abs(size.lots - held) < config.min_resize * size.lots:
+        return (refused(event.strategy, event.symbol, Reason.NO_CHANGE),)
+    if 0 < size.lots < held:
+        return _leave(state, config, event, record, held - size.lots)
+    return _enter(state, config, event, Wanted(record.id, record.at, max(size.lots - held, 0), size.kelly))
 
 
 def sized(state: RiskState, config: RiskConfig, event: Signal) -> Size | Use:
@@ -322,8 +320,8 @@ def failed(state: RiskState, config: RiskConfig, event: Signal, use: Use) -> Ite
 def drafted(state: RiskState, config: RiskConfig, event: Signal, wanted: Wanted, side: Side, leg: str = "") -> Draft:
     """An entry as it would be sent; `leg`: one symbol of a pair, which goes in at once or not at all."""
     symbol, style = leg or event.symbol, TAKER if leg else style_of(config, event.strategy)
-    market, force = state.markets[symbol], style.time_in_force
-    price = pricing.entry_price(market, side, force, config.slippage, state.limits.entry_collar)
+    market, rests = state.markets[symbol], style.rests
+    price = pricing.entry_price(market, side, rests, config.slippage, state.limits.entry_collar)
     lot_units = max(state.ledger.lot_units(symbol, price), market.mark_units)
     return Draft(
         strategy=event.strategy,
@@ -338,11 +336,11 @@ def drafted(state: RiskState, config: RiskConfig, event: Signal, wanted: Wanted,
         ttl_ms=ttl_ms(state, config),
         is_allowed=is_allowed(state, config, event.strategy, symbol, event.model),
         repeat=state.repeats.get(pair(event.strategy, symbol)),
-        rests=force is not TimeInForce.IOC,
+        rests=rests,
         kelly=wanted.kelly,
         # A pair has one stop for both of its legs.
         stop_distance=Decimal(0) if leg else event.stop_distance,
-        cancel_after_ms=style.ttl_ms if force is not TimeInForce.IOC else 0,
+        cancel_after_ms=style.ttl_ms if rests else 0,
     )
 
 

@@ -74,7 +74,7 @@ def intent(state: RiskState, config: RiskConfig, seed: str, wanted: Exit) -> Ord
 def clear_way(state: RiskState, order: OrderIntent) -> Iterator[Event]:
     """Own resting orders that an exit would trade with go first."""
     for other in list(state.orders.values()):
-        meets = other.price <= order.price if order.side is Side.BUY else other.price >= order.price
+        meets = other.price <= order.price if order.side.is_buy else other.price >= order.price
         opposes = other.symbol == order.symbol and other.sign != order.side.sign
         if opposes and meets and rests(other) and not other.reduce_only:
             yield CancelIntent(order_link_id=other.order_link_id, symbol=other.symbol, reason="self_match")

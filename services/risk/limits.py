@@ -11,7 +11,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from libs.common.events import LimitUse, Reason
-from libs.common.values import SPOT, Grid, Side, category_of, from_units
+from libs.common.values import SPOT, Grid, category_of, from_units
 from services.risk import kernel, standing
 from services.risk.cash import free_units
 from services.risk.draft import PPM, Draft, exposure, ratio
@@ -127,7 +127,7 @@ def no_edge(state: RiskState, draft: Draft) -> Measured:
 
 def spot_short(state: RiskState, draft: Draft) -> Measured:
     """Coins that are not owned cannot be sold: on spot there is no entry by selling."""
-    return flag(draft.side is Side.SELL and category_of(draft.symbol) == SPOT)
+    return flag(not draft.side.is_buy and category_of(draft.symbol) == SPOT)
 
 
 def spot_cash(state: RiskState, draft: Draft) -> Measured:
@@ -169,7 +169,7 @@ def orders_filled(state: RiskState, strategy: str) -> int:
 def entry_collar(state: RiskState, draft: Draft) -> Measured:
     """How far the touch is beyond the farther of mark and index, in the direction that hurts."""
     market = state.markets[draft.symbol]
-    if draft.side is Side.BUY:
+    if draft.side.is_buy:
         reference = min(market.mark, market.index or market.mark)
         beyond = draft.touch - reference
     else:
@@ -191,7 +191,7 @@ def crosses(draft: Draft, sign: int, price: Decimal) -> bool:
     """Whether an order of `sign` at `price` and the draft would meet."""
     if sign == draft.side.sign:
         return False
-    return price <= draft.price if draft.side is Side.BUY else price >= draft.price
+    return price <= draft.price if draft.side.is_buy else price >= draft.price
 
 
 # --- entry limits: size ----------------------------------------------------------------------------------------------
@@ -226,9 +226,9 @@ def max_gross_usd(state: RiskState, draft: Draft) -> Measured:
 
 def max_net_usd(state: RiskState, draft: Draft) -> Measured:
     added = draft.lots * draft.lot_units
-    after_long = draft.exposure.net_long_units + (added if draft.side is Side.BUY else 0)
-    after_short = draft.exposure.net_short_units + (added if draft.side is Side.SELL else 0)
-    return exceeded(max(after_long, after_short), state.limits.max_net_usd)
+    long, short = draft.exposure.net_long_units, draft.exposure.net_short_units
+    after = max(long + added, short) if draft.side.is_buy else max(long, short + added)
+    return exceeded(after, state.limits.max_net_usd)
 
 
 def max_leverage(state: RiskState, draft: Draft) -> Measured:
@@ -279,7 +279,7 @@ def _cap_value(state: RiskState, draft: Draft) -> int:
 
 
 def _cap_net(state: RiskState, draft: Draft) -> int:
-    used = draft.exposure.net_long_units if draft.side is Side.BUY else draft.exposure.net_short_units
+    used = draft.exposure.net_long_units if draft.side.is_buy else draft.exposure.net_short_units
     return kernel.lots_for(units_of(state.limits.max_net_usd) - used, draft.lot_units)
 
 
@@ -304,7 +304,7 @@ def _used(draft: Draft) -> int:
 
 def _worst_units(draft: Draft) -> int:
     e, added = draft.exposure, draft.lots * draft.lot_units
-    if draft.side is Side.BUY:
+    if draft.side.is_buy:
         return kernel.worst_value(e.lots, e.mark_units, e.buy_units + added, e.sell_units)
     return kernel.worst_value(e.lots, e.mark_units, e.buy_units, e.sell_units + added)
 

@@ -11,12 +11,13 @@ from decimal import Decimal
 from functools import lru_cache
 
 E8 = 10**8
+E8_DECIMAL = Decimal(E8)
 E32 = E8**4
 
 
 def scaled(value: Decimal) -> int:
     """A ratio as an integer of 1e-8, toward zero."""
-    return int(value * E8)
+    return int(value * E8_DECIMAL)
 
 
 scaled_once = lru_cache(maxsize=256)(scaled)

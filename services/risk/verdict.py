@@ -58,7 +58,8 @@ def reached(measured: Decimal, limit: Decimal) -> Measured:
 
 def counted(count: int, limit: Decimal) -> Measured:
     """A count breaches when it reaches its limit."""
-    return reached(Decimal(count), limit)
+    measured = Decimal(count)
+    return measured, limit, measured >= limit
 
 
 def exceeded(units: int, limit: Decimal) -> Measured:

@@ -128,8 +128,8 @@ def collar_price(side: Side, rules: Rules, collar: Decimal, tries: int) -> Decim
     if rules.limit_ratio > 0:
         width = min(width, rules.limit_ratio)
     width = min(width, WIDEST)
-    price = rules.mark * (1 + width) if side is Side.BUY else rules.mark * (1 - width)
-    rounding = ROUND_FLOOR if side is Side.BUY else ROUND_CEILING
+    price = rules.mark * (1 + width) if side.is_buy else rules.mark * (1 - width)
+    rounding = ROUND_FLOOR if side.is_buy else ROUND_CEILING
     return (price / rules.tick).to_integral_value(rounding) * rules.tick
 
 

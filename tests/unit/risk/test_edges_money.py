@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from libs.common import events as e
-from libs.common.events import Mode, OrderIntent, Purpose, Reason, StakeTransferred, TimeInForce
+from libs.common.events import Mode, OrderIntent, Purpose, Reason, StakeTransferred
 from libs.common.portfolio import Position, Stake
 from libs.common.values import Grid, Side
 from services.risk import exits, hedges, pricing, standing, valuation
@@ -16,7 +16,7 @@ from services.risk.draft import Draft
 from services.risk.state import Hedge, Market, Order, RiskState, Window
 from tests.unit.risk.desk import D, config, of, only, opened
 
-IOC, POST = TimeInForce.IOC, TimeInForce.POST_ONLY
+IOC, POST = False, True
 
 
 def market(**changes: Any) -> Market:
@@ -28,7 +28,7 @@ def market(**changes: Any) -> Market:
 
 
 @pytest.mark.parametrize(
-    ("changes", "side", "style", "slippage", "collar", "price"),
+    ("changes", "side", "rests", "slippage", "collar", "price"),
     [
         ({}, Side.BUY, IOC, "0.01", "0.1", "102"),  # 102.01, down to a tick
         ({}, Side.SELL, IOC, "0.01", "0.1", "98.5"),  # 98.01, up to a tick
@@ -50,8 +50,8 @@ def market(**changes: Any) -> Market:
         ({"ask": D(0)}, Side.BUY, POST, "0.01", "0.1", "0"),
     ],
 )  # fmt: skip
-def test_entry_price(changes: dict[str, Any], side: Side, style: TimeInForce, slippage: str, collar: str, price: str):
-    assert pricing.entry_price(market(**changes), side, style, D(slippage), D(collar)) == D(price)
+def test_entry_price(changes: dict[str, Any], side: Side, rests: bool, slippage: str, collar: str, price: str):
+    assert pricing.entry_price(market(**changes), side, rests, D(slippage), D(collar)) == D(price)
 
 
 @pytest.mark.parametrize(
