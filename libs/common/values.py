@@ -6,7 +6,7 @@ ticks (price), lots (quantity) or `UNIT`s of 1e-8 of the settlement coin (amount
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 
 import msgspec
@@ -65,12 +65,12 @@ def base_coin(symbol: str) -> str:
 
 def to_units(amount: Decimal) -> int:
     """Coin amount to integer 1e-8 units, half-even."""
-    return int((amount * _UNITS_PER_COIN).to_integral_value(ROUND_HALF_EVEN))
+    return round(amount * _UNITS_PER_COIN)
 
 
 def from_units(units: int) -> Decimal:
     """Integer 1e-8 units to a coin amount, exact."""
-    return Decimal(units) * UNIT
+    return UNIT * units
 
 
 def divide_half_even(numerator: int, denominator: int) -> int:
@@ -102,17 +102,17 @@ class Grid(msgspec.Struct, frozen=True):
 
     def ticks(self, price: Decimal) -> int:
         """Price to ticks, rounded half-even (venue prices are on the grid already)."""
-        return int((price / self.tick_size).to_integral_value(ROUND_HALF_EVEN))
+        return round(price / self.tick_size)
 
     def ticks_down(self, price: Decimal) -> int:
-        return int((price / self.tick_size).to_integral_value(ROUND_DOWN))
+        return int(price / self.tick_size)
 
     def ticks_up(self, price: Decimal) -> int:
         return int((price / self.tick_size).to_integral_value(ROUND_CEILING))
 
     def lots(self, quantity: Decimal) -> int:
         """Quantity to whole lots, rounded toward zero: a size never grows by rounding."""
-        return int((quantity / self.lot_size).to_integral_value(ROUND_DOWN))
+        return int(quantity / self.lot_size)
 
     def price(self, ticks: int) -> Decimal:
         return self.tick_size * ticks
