@@ -114,8 +114,9 @@ def headline(record: Record) -> str:
             return f"{mode} {scope}: {reason}{figures}{f' ({detail})' if detail else ''}  {record.id[:12]}"
         case Resumed(scope=scope, operator=operator, halt_id=halt_id):
             return f"resumed {scope} by {operator}, halt {halt_id[:12]}"
-        case ModeChanged(scope=scope, old=old, new=new, reason=reason):
-            return f"{scope}: {old} → {new} ({reason})"
+        case ModeChanged(scope=scope, old=old, new=new, reason=reason, cleared=cleared):
+            cause = f"{reason} is over" if cleared else reason
+            return f"{scope}: still {new} ({cause})" if old is new else f"{scope}: {old} → {new} ({cause})"
     return ""
 
 
