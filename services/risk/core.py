@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+import msgspec
+
 from libs.common.decider import Core, Linked
-from libs.common.events import Event
+from libs.common.events import Event, OrderIntent
 from libs.common.record import GapFound, Record
 from libs.common.streams import RISK, SIGNAL, outputs_of
 from services.risk import facts, reactions, valuation
 from services.risk.config import STAGE_SHARES, RiskConfig
-from services.risk.state import RiskState
+from services.risk.state import NS_PER_MS, RiskState
 
 TIMELESS = frozenset(("command", *outputs_of(RISK), *outputs_of(SIGNAL)))
 """Streams whose `at` says nothing of the book's time: an operator's clock, echoes, and all that comes from strategies, whom
@@ -40,4 +42,16 @@ class RiskCore(Core):
 
     def decide(self, record: Record) -> Iterator[Event | Linked]:
         react = reactions.REACT.get(type(record.body))
-        return react(self.state, self.config, record.body, record) if react is not None else iter(())
+        made = react(self.state, self.config, record.body, record) if react is not None else iter(())
+        return made if record.at >= self.state.now else _of_old_news(made, record.at, self.config)
+
+
+def _of_old_news(made: Iterator[Event | Linked], at: int, config: RiskConfig) -> Iterator[Event | Linked]:
+    """What was overtaken by later news, a timer or a fill: an approval lasts as long as any other counted from `at`, which it
+    bears and which execution takes for the moment it was made."""
+    until = at + config.intent_ttl_ms * NS_PER_MS
+    for event in made:
+        body = event.body if isinstance(event, Linked) else event
+        if isinstance(body, OrderIntent) and body.expires_at > until:
+            body = msgspec.structs.replace(body, expires_at=until)
+        yield msgspec.structs.replace(event, body=body) if isinstance(event, Linked) else body

@@ -227,6 +227,23 @@ def test_entry_style_is_one_of_two() -> None:
         EntryStyle(style="market")
 
 
+def test_an_approval_on_news_that_others_overtook_ends_two_seconds_after_that_news() -> None:
+    """A timer between a tick and the signal it led to: execution reads the signal's moment as that of the approval, and takes
+    what lasts longer for forged."""
+    desk = opened()
+    for target, reduces in (("1", False), ("0", True)):
+        seen_at = desk.now
+        desk.later(3_000_000)
+        body = e.Signal(
+            strategy="trend", symbol="BTCUSDT", target=D(target), p=D("0.6"), payoff=D("1.5"), stop_distance=D(600),
+            horizon_ms=60_000, score=D(desk.seq),
+        )  # fmt: skip
+        order = only(desk.put(body, "signal", at=seen_at), OrderIntent)
+        assert (order.reduce_only, order.expires_at) == (reduces, seen_at + 2 * SECOND)
+        desk.fill(order)
+        desk.later()
+
+
 def test_tick_is_decided_fast() -> None:
     desk = opened()
     desk.hold()
