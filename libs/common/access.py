@@ -28,6 +28,10 @@ from libs.common.streams import (
 TOOLS, ADMIN, PROBE = "tools", "admin", "probe"
 """`tools` reads everything (listings, replay). `admin` may do anything: a person restoring a bus. `probe` may PING, with any password."""
 
+NOBODY = "user default off resetpass allkeys allchannels +@all"
+"""Who has not logged in; nobody can log in as this. The rights are the server's own: it reads its append-only file as this user, and
+without them a server that lacks the fix of redis#14541 (Valkey: #3983) drops every transaction in it, as all commits are."""
+
 APPENDERS = (OPERATORS, TRAINER, WATCHDOG)
 """Who appends to a stream without being a service (libs/common/appender.py)."""
 
@@ -49,7 +53,7 @@ def user_of(role: str, book: str) -> str:
 
 def access_list(book: str, passwords: Mapping[str, str], *, tape: bool) -> str:
     """The text of an ACL file. It holds hashes of the passwords only; `passwords` are by role (see `roles`)."""
-    lines = ["user default off resetpass resetkeys resetchannels -@all"]
+    lines = [NOBODY]
     for role, password in passwords.items():
         hashed = hashlib.sha256(password.encode()).hexdigest()
         lines.append(" ".join((f"user {user_of(role, book)} on #{hashed}", *rules(role, book, tape=tape))))

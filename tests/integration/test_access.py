@@ -15,7 +15,9 @@ import pytest
 
 from libs.common import streams
 from libs.common.access import ADMIN, APPENDERS, PROBE, TOOLS, access_list, roles, user_of
+from libs.common.appender import append
 from libs.common.errors import TidegateError, UnreachableError
+from libs.common.events import WatchdogActed
 from libs.common.scripts import NAMES, source
 from libs.common.sections import with_login
 from libs.common.streams import (
@@ -245,10 +247,29 @@ async def test_nobody_comes_in_without_a_password(server: Server):
     assert await probe.call("PING") == b"PONG"
     told = await answers(probe, {**calls_on(GATE), **SERVER_WIDE})
     assert got_through(told) == set()
-    with pytest.raises(UnreachableError, match="password file"):
-        await Wire(with_login(server.url, user_of(RISK, BOOK), "wrong")).connect()
+    for user in (user_of(RISK, BOOK), "default"):
+        with pytest.raises(UnreachableError, match="password file"):
+            await Wire(with_login(server.url, user, "wrong")).connect()
     stranger.abort()
     probe.abort()
+
+
+async def test_what_was_committed_is_there_when_the_server_was_killed_and_reads_its_file(binary: str, tmp_path: Path):
+    """A commit is one transaction in the append-only file, and the server reads it with the rights of its default user."""
+    passwords = {role: f"{role}-password" for role in roles(tape=False, admin=True)}
+    (tmp_path / "users.acl").write_text(access_list(BOOK, passwords, tape=False))
+    found = []
+    for starts in range(2):
+        with running_server(tmp_path, "--aclfile", str(tmp_path / "users.acl"), appendonly=True, binary=binary) as url:
+            server = Server(url, tape=False)
+            if not starts:
+                wire = server.as_(WATCHDOG)
+                told = WatchdogActed(state="cancelling", silent_ms=5_000, armed=False)
+                assert await append(wire, BOOK, WATCHDOG, told, "once", 0)
+                wire.abort()
+            found.append(await server.contents())
+    assert found[0].keys() == {STREAMS["watchdog"].encode(), OWN["cursor", WATCHDOG].encode()}
+    assert found[1] == found[0]
 
 
 OTHERS = tuple(role for role in (*SERVICES, *APPENDERS, TOOLS) if role != RISK)
