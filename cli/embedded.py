@@ -75,6 +75,8 @@ class EmbeddedServer:
     def __init__(self, directory: Path, access: str = "") -> None:
         """`access`: the text of the server's access list; "" lets everybody who can open the socket do everything."""
         self.directory, self.access = directory, access
+        self.fsync = "everysec"
+        """`always`, as it is deployed: then a killed server has everything it answered for. A paper run ends with its server."""
         self.binary = find_server()
         self._short: tempfile.TemporaryDirectory[str] | None = None
         self.socket = self._socket_path()
@@ -98,7 +100,7 @@ class EmbeddedServer:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         command = [
             self.binary, "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700",
-            "--dir", str(self.directory.resolve()), "--appendonly", "yes", "--appendfsync", "everysec",
+            "--dir", str(self.directory.resolve()), "--appendonly", "yes", "--appendfsync", self.fsync,
             "--save", "", "--daemonize", "no", "--loglevel", "notice", "--maxmemory-policy", "noeviction",
         ]  # fmt: skip
         if self.access:

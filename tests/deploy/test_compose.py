@@ -65,7 +65,7 @@ def test_the_bus_lets_nobody_in_who_is_not_on_its_list(compose: dict[str, Any]):
 
 def test_the_bus_forgets_nothing(compose: dict[str, Any]):
     command = " ".join(compose["services"]["redis"]["command"])
-    assert "--appendonly yes" in command
+    assert "--appendonly yes --appendfsync always" in command
     assert "noeviction" in command
 
 

@@ -228,7 +228,7 @@ def test_the_mounted_settings_are_valid_and_are_the_rendered_ones(folder: str, t
 def test_the_bus_forgets_nothing_and_is_full_before_the_kernel_ends_it(folder: str):
     (container,) = pods(folder)["redis"]["containers"]
     arguments = " ".join(container["args"])
-    assert "--appendonly yes" in arguments
+    assert "--appendonly yes --appendfsync always" in arguments
     assert "--maxmemory-policy noeviction" in arguments
     assert int(arguments.split("--maxmemory ")[1].split("mb")[0]) < 1024
     assert container["resources"]["limits"]["memory"] == "1Gi"
