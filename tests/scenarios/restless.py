@@ -12,7 +12,7 @@ S = 1_000_000_000
 
 
 class Turns(msgspec.Struct, frozen=True):
-    hold_s: int = 20
+    hold_s: float = 20
     """How long it wants the same."""
     long_only: bool = False
 
@@ -39,7 +39,7 @@ class Restless(Strategy):
 
     def on_tick(self, tick: Tick, features: Features) -> Forecast | None:
         """Long, flat, short, flat; each turn begins with the first tick of its seconds."""
-        turn = tick.exchange_at // S // self.parameters.hold_s
+        turn = tick.exchange_at // int(S * self.parameters.hold_s)
         if tick.symbol != self.symbols[0] or turn == self.state.turn:
             return None
         self.state.turn = turn
@@ -49,5 +49,5 @@ class Restless(Strategy):
             p=0.6,
             payoff=1.5,
             stop_distance=float(tick.last) * 0.01,
-            horizon_ms=self.parameters.hold_s * 1000,
+            horizon_ms=int(self.parameters.hold_s * 1000),
         )
