@@ -106,7 +106,7 @@ def _health(state: State) -> dict[str, Samples]:
         "service_heartbeat_age_seconds": age,
         "api_key_age_seconds": {(): execution.key_age_days * 86_400.0 if execution else 0.0},
         "http_silent": {(): float(bool(execution and execution.http_silent_ms))},
-        "fee_differences_total": _by(counters.fee_differences),
+        "fee_differences_total": _by(dict.fromkeys(state.symbols, 0) | counters.fee_differences),
         "clock_skew_seconds": {(): execution.clock_offset_ms / 1000 if execution else 0.0},
         "alerts_active": {(severity,): float(severities.count(severity)) for severity in ("page", "ticket")},
     }
