@@ -46,6 +46,7 @@ def test_figures_are_in_base_units() -> None:
         'trading_fees_usd_total{strategy="trend"} 0.33',
         'trading_orders_total{outcome="filled"} 1.0',
         'trading_reconcile_mismatches_total{kind="wallet"} 1.0',
+        'trading_fee_differences_total{symbol="BTCUSDT"} 0.0',
         "trading_mismatch_open_seconds 5.0",
         'trading_model_psi{strategy="trend"} 0.12',
         'trading_service_heartbeat_age_seconds{service="execution"} 4.0',
