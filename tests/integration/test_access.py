@@ -5,6 +5,8 @@ What is expected is said here once more, from the table of streams alone, and co
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -180,6 +182,10 @@ class Server:
 
     async def contents(self) -> dict[bytes, bytes]:
         wire = self.as_(ADMIN)
+        until = time.monotonic() + 20
+        while b"loading:1" in await wire.call("INFO", "persistence"):  # it answers, but has not read its file yet
+            assert time.monotonic() < until, "expected a server that has read its file within 20 s"
+            await asyncio.sleep(0.01)
         found = {key: await wire.call("DUMP", key) for key in await wire.call("KEYS", "*")}
         wire.abort()
         return found
